@@ -1,0 +1,154 @@
+/**
+ * The errors of this library. There is one tag for each different thing a caller can do about it:
+ *
+ * - `LockAcquisitionError`: somebody else holds it. Come back later.
+ * - `LockLostError`: the lease ended before the work did. Stop, write nothing more.
+ * - `BackendError`: Redis is down, silent or refuses. Retry; what was asked for is cleaned up for you.
+ * - `InvalidKeyError`: the key cannot be a lock's name. Fix the call.
+ *
+ * @since 0.1.0
+ */
+import * as Duration from "effect/Duration"
+import * as Schema from "effect/Schema"
+
+/**
+ * Somebody else holds the lock. Nothing is held or queued for the caller any more.
+ *
+ * - `reason`: `Held` when the call does not wait, `Timeout` when its `wait` was over, `OverLimit` when it asks for more
+ *   permits than there are by now.
+ * - `holder`: the `metadata` of the holder whose lease ends first, when it gave one.
+ * - `retryAfter`: when that lease would end if it were not renewed. A hint, not a promise.
+ * - `waited`: how long this call has waited.
+ *
+ * @since 0.1.0
+ * @category Errors
+ */
+export class LockAcquisitionError
+  extends Schema.TaggedError<LockAcquisitionError>("effect-dlock/LockAcquisitionError")("LockAcquisitionError", {
+    key: Schema.String,
+    reason: Schema.Literal("Held", "Timeout", "OverLimit"),
+    holder: Schema.optionalWith(Schema.String, { exact: true }),
+    retryAfter: Schema.optionalWith(Schema.DurationFromMillis, { exact: true }),
+    waited: Schema.DurationFromMillis
+  })
+{
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    const by = this.holder === undefined ? "" : ` by ${this.holder}`
+    const ends = this.retryAfter === undefined ? "" : `, for at most ${Duration.format(this.retryAfter)} if not renewed`
+    switch (this.reason) {
+      case "Held":
+        return `"${shorten(this.key)}" is held${by}${ends}. Try again later, or use Dlock.lock to wait for it.`
+      case "Timeout":
+        return `"${shorten(this.key)}" was still held${by} after waiting ${Duration.format(this.waited)}. ` +
+          "Try again later, or give it a longer `wait`."
+      case "OverLimit":
+        return `"${shorten(this.key)}" has fewer permits by now than were asked for. Ask for fewer.`
+    }
+  }
+}
+
+/**
+ * The lease ended before the scope that held it. Another owner may be running already: stop, and do not retry the
+ * write that was under way.
+ *
+ * - `Expired`: the lease's time was over and it had not been renewed: `renew` was off, this process was paused or its
+ *   event loop blocked, or the lock had been released.
+ * - `Unreachable`: Redis did not confirm a renewal in time.
+ * - `Revoked`: an operator released it by force.
+ * - `Superseded`: Redis no longer knows the lease. Its data was lost, or the lock passed on.
+ * - `MaxHold`: it was held for `maxHold`.
+ *
+ * @since 0.1.0
+ * @category Errors
+ */
+export class LockLostError extends Schema.TaggedError<LockLostError>("effect-dlock/LockLostError")("LockLostError", {
+  keys: Schema.Array(Schema.String),
+  reason: Schema.Literal("Expired", "Unreachable", "Revoked", "Superseded", "MaxHold"),
+  fencingToken: Schema.Number
+}) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return `The lock on ${this.keys.map((key) => `"${shorten(key)}"`).join(", ")} was lost: ${lostBecause[this.reason]}. ` +
+      `Another owner may hold it now. Stop, and write nothing more (fencing token ${this.fencingToken}).`
+  }
+}
+
+const lostBecause: Record<LockLostError["reason"], string> = {
+  Expired: "its lease was over",
+  Unreachable: "Redis did not confirm its renewal in time",
+  Revoked: "it was released by force",
+  Superseded: "Redis no longer knows this lease",
+  MaxHold: "it was held for `maxHold`"
+}
+
+/**
+ * Redis could not be asked, did not answer in time, or refused.
+ *
+ * - `reason`: `Unreachable` (no connection), `Timeout` (no answer within `commandTimeout`), `Refused` (Redis answered
+ *   with an error: its words are in `message`).
+ * - `outcome`: `NotApplied` when nothing was changed, `Unknown` when the command may have run. Either way it is safe to
+ *   try again: a token that may hold or wait is given back in the background.
+ *
+ * @since 0.1.0
+ * @category Errors
+ */
+export class BackendError extends Schema.TaggedError<BackendError>("effect-dlock/BackendError")("BackendError", {
+  operation: Schema.String,
+  reason: Schema.Literal("Unreachable", "Timeout", "Refused"),
+  outcome: Schema.Literal("NotApplied", "Unknown"),
+  cause: Schema.Defect
+}) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    const words = this.cause instanceof Error ? this.cause.message : String(this.cause)
+    return `Redis ${backendDid[this.reason]} (${this.operation}): ${words}. ${backendAdvice[this.outcome]}`
+  }
+}
+
+const backendDid: Record<BackendError["reason"], string> = {
+  Unreachable: "cannot be reached",
+  Timeout: "did not answer in time",
+  Refused: "refused"
+}
+
+const backendAdvice: Record<BackendError["outcome"], string> = {
+  NotApplied: "Nothing was changed",
+  Unknown: "It may have been carried out; what it took is given back in the background. It is safe to try again"
+}
+
+/**
+ * The key cannot be the name of a lock: it is not a string, empty, over 1024 bytes long, or not well-formed Unicode
+ * (Redis would store two different such strings under one name).
+ *
+ * @since 0.1.0
+ * @category Errors
+ */
+export class InvalidKeyError
+  extends Schema.TaggedError<InvalidKeyError>("effect-dlock/InvalidKeyError")("InvalidKeyError", {
+    key: Schema.String,
+    reason: Schema.Literal("Empty", "TooLong", "NotAString", "NotWellFormed")
+  })
+{
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return `${JSON.stringify(this.key)} cannot be a lock's key: ${keyBecause[this.reason]}.`
+  }
+}
+
+const keyBecause: Record<InvalidKeyError["reason"], string> = {
+  Empty: "it is empty. Give it at least one character",
+  TooLong: "it is longer than 1024 bytes in UTF-8. Use a hash of it",
+  NotAString: "it is not a string",
+  NotWellFormed: "it has a lone surrogate, which UTF-8 cannot carry. Encode it first"
+}
+
+const shorten = (key: string): string => key.length <= 64 ? key : `${key.slice(0, 61)}...`

@@ -1,0 +1,48 @@
+/**
+ * What may be a lock's key, and how it becomes part of a Redis key. Both directions are one-to-one: two different
+ * (prefix, kind, key) never share a Redis key.
+ *
+ * All Redis keys of one lock carry one hash tag, so that a script may touch them together on a cluster. A `{tag}` of the
+ * user's own is honoured by Redis's own rule (the text between the first `{` and the next `}`, if there is any).
+ */
+import * as Either from "effect/Either"
+import { InvalidKeyError } from "../DlockError.js"
+
+const maxBytes = 1024
+
+/** The kind is part of the name, so `lock("x")` and `semaphore("x")` never count each other's permits (R12). */
+export type Kind = "lock"
+
+/** A legal key, or why it is none. */
+export const validate = (key: unknown): Either.Either<string, InvalidKeyError> => {
+  if (typeof key !== "string") return invalid(`of type ${typeof key}`, "NotAString")
+  if (key.length === 0) return invalid(key, "Empty")
+  // UTF-8 needs at most 3 bytes for a UTF-16 unit, so most keys need no counting.
+  if (key.length * 3 > maxBytes && new TextEncoder().encode(key).length > maxBytes) return invalid(key, "TooLong")
+  if (/\p{Surrogate}/u.test(key)) return invalid(key, "NotWellFormed")
+  return Either.right(key)
+}
+
+const invalid = (key: string, reason: InvalidKeyError["reason"]) =>
+  Either.left(new InvalidKeyError({ key: key.slice(0, 64), reason }))
+
+/** `:` ends the prefix and braces would make a hash tag, so a prefix may contain neither as it is. */
+export const encodePrefix = (prefix: string): string => prefix.replace(/[%:{}]/g, percent)
+
+/**
+ * The part of a Redis key that names the lock. `{key}` with the braces inside percent-encoded; or, for a key with a hash
+ * tag of its own, `=key` untouched. The first character tells the two apart.
+ */
+export const encodeKey = (key: string): string =>
+  hasHashTag(key) ? `=${key}` : `{${/[%{}]/.test(key) ? key.replace(/[%{}]/g, percent) : key}}`
+
+/** The reverse of `encodeKey`. */
+export const decodeKey = (encoded: string): string =>
+  encoded.startsWith("=") ? encoded.slice(1) : encoded.slice(1, -1).replace(/%(25|7B|7D)/g, decodeURIComponent)
+
+const hasHashTag = (key: string): boolean => {
+  const open = key.indexOf("{")
+  return open >= 0 && key.indexOf("}", open + 1) > open + 1
+}
+
+const percent = (char: string): string => `%${char.charCodeAt(0).toString(16).toUpperCase()}`
