@@ -1,0 +1,48 @@
+/**
+ * The subscriber connection to Redis: one for each process, however many locks it waits for.
+ *
+ * Messages only make things fast. Without them (a refused SUBSCRIBE, a lost connection) waiters learn of their grant by
+ * heartbeat, within a second.
+ *
+ * @since 0.1.0
+ */
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type { BackendError } from "./DlockError.js"
+import * as internal from "./internal/redis/connection.js"
+import type * as Driver from "./internal/redis/driver.js"
+import type { Connection } from "./internal/redis/link.js"
+import { Redis } from "./RedisLayer.js"
+
+/**
+ * The subscriber connection, as `Dlock.layer` needs it.
+ *
+ * @since 0.1.0
+ * @category Tags
+ */
+export class PubSub extends Context.Tag("effect-dlock/PubSub")<PubSub, Connection>() {}
+
+/**
+ * Opens a second connection with the options of the command connection, and closes it with the scope of the layer. Fails
+ * only when it cannot be made at all.
+ *
+ * @since 0.1.0
+ * @category Layers
+ */
+export const layer: Layer.Layer<PubSub, BackendError, Redis> = Layer.scoped(
+  PubSub,
+  Effect.flatMap(Redis, ({ client }) =>
+    internal.open("messages", ({ retryStrategy }) =>
+      client.duplicate({ retryStrategy, autoResubscribe: false, enableOfflineQueue: true, lazyConnect: false })))
+)
+
+/**
+ * Uses a client of yours for subscribing. It is never closed and never reconfigured. It must be a connection of its own:
+ * one that is subscribed can send nothing else.
+ *
+ * @since 0.1.0
+ * @category Layers
+ */
+export const layerClient = (client: Driver.Client): Layer.Layer<PubSub> =>
+  Layer.succeed(PubSub, { client, owned: false })

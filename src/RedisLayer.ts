@@ -1,0 +1,79 @@
+/**
+ * The command connection to Redis.
+ *
+ * `layer` opens one and closes it with its scope. `layerClient` uses a client of yours, which is never closed and never
+ * reconfigured. Opening does not wait for Redis: when it is down, the calls that need it fail with `BackendError`, and
+ * work again as soon as it is back.
+ *
+ * @since 0.1.0
+ */
+import type * as Config from "effect/Config"
+import * as ConfigModule from "effect/Config"
+import type { ConfigError } from "effect/ConfigError"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
+import type { BackendError } from "./DlockError.js"
+import * as internal from "./internal/redis/connection.js"
+import * as Driver from "./internal/redis/driver.js"
+import type { Connection } from "./internal/redis/link.js"
+
+/**
+ * The command connection, as `Dlock.layer` needs it.
+ *
+ * @since 0.1.0
+ * @category Tags
+ */
+export class Redis extends Context.Tag("effect-dlock/Redis")<Redis, Connection>() {}
+
+/**
+ * Options of ioredis, and `url` (`redis://` or `rediss://`) in their place or before them. Options that are given win
+ * over the parts of the url. Pass a `Redacted` url when it carries a password.
+ *
+ * @since 0.1.0
+ * @category Models
+ */
+export interface Options extends Driver.ClientOptions {
+  readonly url?: string | Redacted.Redacted<string> | undefined
+}
+
+/**
+ * Opens a connection and closes it with the scope of the layer. Fails only when the options cannot be used at all.
+ *
+ * Defaults differ from ioredis in `connectTimeout` (5 seconds), `keepAlive` (10 seconds) and `retryStrategy` (50 ms,
+ * doubling up to 1 second, with jitter, for ever). A command that misses `commandTimeout` of `Dlock.Options` makes the
+ * connection count as dead: it is destroyed and opened anew.
+ *
+ * @since 0.1.0
+ * @category Layers
+ */
+export const layer = (options: Options = {}): Layer.Layer<Redis, BackendError> =>
+  Layer.scoped(
+    Redis,
+    internal.open("commands", (defaults) => {
+      const { url, ...own } = options
+      return Driver.connect(Redacted.isRedacted(url) ? Redacted.value(url) : url, { ...defaults, ...own })
+    })
+  )
+
+/**
+ * `layer` with options from `Config`.
+ *
+ * @since 0.1.0
+ * @category Layers
+ */
+export const layerConfig = (
+  options: Config.Config.Wrap<Options>
+): Layer.Layer<Redis, BackendError | ConfigError> =>
+  Layer.unwrapEffect(Effect.map(ConfigModule.unwrap(options), layer))
+
+/**
+ * Uses a client of yours. It is never closed and never reconfigured: closing, timeouts and reconnecting stay your
+ * business. Calls of this library still settle within `commandTimeout`; but a half-open connection heals only when the
+ * client itself notices it, so give it a `socketTimeout` (or a `commandTimeout`).
+ *
+ * @since 0.1.0
+ * @category Layers
+ */
+export const layerClient = (client: Driver.Client): Layer.Layer<Redis> => Layer.succeed(Redis, { client, owned: false })

@@ -1,0 +1,109 @@
+/**
+ * A client with a deadline. Every call settles: with the reply, or with a `BackendError` after `commandTimeout`. A
+ * connection that let a command wait that long is half-open, and is destroyed so that the driver opens a new one;
+ * unless it is the caller's own, which is never touched.
+ *
+ * One alarm watches all calls. They share one timeout, so the oldest is always the first to run out.
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import { BackendError } from "../../DlockError.js"
+import * as Alarm from "../alarm.js"
+import type { Client } from "./driver.js"
+
+export interface Connection {
+  readonly client: Client
+  /** Whether this library opened it, and so may destroy it. */
+  readonly owned: boolean
+}
+
+export interface Link {
+  /** Grows each time the connection closes. Commands of one epoch reach the server in the order they were sent. */
+  readonly epoch: () => number
+  readonly run: <A>(operation: string, send: (client: Client) => Promise<A>) => Effect.Effect<A, BackendError>
+}
+
+interface Call {
+  readonly sentAt: number
+  readonly settle: (failure: Failure) => void
+}
+
+type Failure = Pick<BackendError, "reason" | "outcome" | "cause">
+
+export const make = (
+  { client, owned }: Connection,
+  commandTimeout: Duration.Duration
+): Effect.Effect<Link, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const clock = yield* Effect.clock
+    const timeoutMillis = Duration.toMillis(commandTimeout)
+    const calls = new Set<Call>()
+    let epoch = 0
+
+    const onClose = () => {
+      epoch++
+    }
+    yield* Effect.acquireRelease(
+      Effect.sync(() => client.on("close", onClose)),
+      () => Effect.sync(() => client.off("close", onClose))
+    )
+
+    const alarm = yield* Alarm.make(Effect.sync(() => {
+      const now = Alarm.monotonic(clock)
+      let late = false
+      let next = Infinity
+      for (const call of calls) {
+        if (now < call.sentAt + timeoutMillis) {
+          next = call.sentAt + timeoutMillis
+          break
+        }
+        late = true
+        calls.delete(call)
+        call.settle(timedOut(commandTimeout))
+      }
+      if (late && owned) client.stream?.destroy()
+      return next
+    }))
+
+    const run: Link["run"] = (operation, send) =>
+      Effect.async((resume) => {
+        const call: Call = {
+          sentAt: Alarm.monotonic(clock),
+          settle: (failure) => resume(Effect.fail(new BackendError({ operation, ...failure })))
+        }
+        calls.add(call)
+        alarm.notLaterThan(call.sentAt + timeoutMillis)
+        send(client).then(
+          (reply) => {
+            if (calls.delete(call)) resume(Effect.succeed(reply))
+          },
+          (cause: unknown) => {
+            if (calls.delete(call)) call.settle(classify(cause))
+          }
+        )
+        // An interrupted call stays in `calls`: a caller that gave up must not hide a dead connection.
+      })
+
+    return { epoch: () => epoch, run }
+  })
+
+const timedOut = (commandTimeout: Duration.Duration): Failure => ({
+  reason: "Timeout",
+  outcome: "Unknown",
+  cause: new Error(`no answer within commandTimeout (${Duration.format(commandTimeout)})`)
+})
+
+/**
+ * Only the words of the driver's error go on: its `command` property carries the arguments, tokens and passwords among
+ * them. Redis refuses before a script writes anything (R8), but for a command that an ACL forbids inside one.
+ */
+export const classify = (cause: unknown): Failure => {
+  const { message, name } = cause instanceof Error ? cause : { message: String(cause), name: "Error" }
+  const words = new Error(message)
+  if (name === "ReplyError" || /^[A-Z]+ /.test(message)) {
+    const insideScript = message.startsWith("NOPERM") && message.includes("script")
+    return { reason: "Refused", outcome: insideScript ? "Unknown" : "NotApplied", cause: words }
+  }
+  return { reason: message === "Command timed out" ? "Timeout" : "Unreachable", outcome: "Unknown", cause: words }
+}

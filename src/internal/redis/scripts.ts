@@ -1,0 +1,329 @@
+/**
+ * The scripts: all that is ever asked of Redis for leases. Each is safe to run twice with the same arguments, and each
+ * answers with the server's time first, in milliseconds. `LockKeys` are the five keys that lua.ts describes.
+ */
+import * as Schema from "effect/Schema"
+import { script } from "./script.js"
+
+/** @internal */
+export type LockKeys = readonly [fence: string, state: string, held: string, queue: string, alive: string]
+
+// Whole numbers that may have 16 digits travel as text (R1).
+const Big = Schema.NumberFromString.pipe(Schema.int())
+const Millis = Schema.Int
+/** Indices, from 1, of the locks that want another `refresh` to settle them (R22). */
+const Unsettled = Schema.Array(Schema.Int)
+
+const flatKeys = (locks: ReadonlyArray<LockKeys>): Array<string> => locks.flat()
+
+const flag = (value: boolean): 0 | 1 => value ? 1 : 0
+
+const AcquireReply = Schema.Union(
+  Schema.Tuple(Big, Schema.Literal("granted"), Unsettled, Millis, Schema.Array(Big)),
+  Schema.Tuple(Big, Schema.Literal("waiting"), Unsettled, Millis, Big, Schema.Int, Millis),
+  Schema.Tuple(Big, Schema.Literal("refused"), Unsettled, Schema.Array(Schema.Tuple(Schema.Int, Millis, Schema.String))),
+  Schema.Tuple(Big, Schema.Literal("gone"), Unsettled),
+  Schema.Tuple(Big, Schema.Literal("late"), Unsettled)
+)
+
+/**
+ * Grants all locks or none; with \`wait\` (one lock only) queues. A token that is known already gets the answer of a
+ * renewal, so a copy of the command changes nothing (4.2). A copy that comes after \`notAfter\` is refused (R3).
+ *
+ * @internal
+ */
+export const acquire = script({
+  name: "acquire",
+  keys: (input: AcquireInput) => flatKeys(input.locks),
+  args: (input) => [
+    input.token,
+    input.ttlMillis,
+    input.livenessMillis,
+    input.notAfter,
+    flag(input.wait),
+    flag(input.subscribed),
+    input.inbox,
+    input.metadata,
+    ...input.permits.flatMap((permits, i) => [permits, input.limits[i] ?? permits])
+  ],
+  reply: AcquireReply,
+  lua: `
+local token, ttl, liveness, notAfter = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local wait, subscribed, inbox, metadata = ARGV[5] == "1", ARGV[6], ARGV[7], ARGV[8]
+if now > notAfter then return { text(now), "late", {} } end
+
+local locks, known = {}, false
+for index = 1, #KEYS / 5 do
+  local lock = open(index)
+  lock.permits, lock.wanted = tonumber(ARGV[7 + index * 2]), tonumber(ARGV[8 + index * 2])
+  known = known or read(lock, token) ~= nil
+  locks[index] = lock
+end
+
+local fits = true
+for _, lock in ipairs(locks) do
+  expire(lock)
+  if known then
+    renew(lock, token, ttl, liveness, subscribed)
+  elseif lock.limit ~= lock.wanted then
+    -- R12: the latest acquire sets the limit.
+    lock.limit, lock.dirty = lock.wanted, lock.dirty or lock.holders + lock.living > 0
+  end
+  grant(lock, { [token] = true })
+  fits = fits and not lock.blocked and lock.used + lock.permits <= lock.limit
+end
+
+local reply
+if known then
+  local fences, remaining = {}, nil
+  for index, lock in ipairs(locks) do
+    local now_is = answer(lock, token)
+    if now_is[1] == 1 then
+      fences[index] = now_is[3]
+      remaining = math.min(remaining or now_is[2], now_is[2])
+    elseif now_is[1] == 2 then
+      reply = { "waiting", {}, now_is[2], now_is[3], now_is[4], now_is[5] }
+    else
+      reply = { "gone", {} }
+      break
+    end
+  end
+  reply = reply or { "granted", {}, remaining, fences }
+elseif fits then
+  local fences = {}
+  for index, lock in ipairs(locks) do
+    local entry = { kind = "h", permits = lock.permits, subscribed = subscribed, inbox = inbox, metadata = metadata }
+    hold(lock, token, entry, now + ttl)
+    fences[index] = text(lock.last)
+  end
+  reply = { "granted", {}, ttl, fences }
+elseif wait then
+  local lock = locks[1]
+  lock.next = lock.next + 1
+  call("ZADD", lock.queue, lock.next, token)
+  call("ZADD", lock.alive, now + liveness, token)
+  write(lock, token, { kind = "w", permits = lock.permits, number = lock.next, subscribed = subscribed, inbox = inbox, metadata = metadata })
+  lock.queued, lock.living = lock.queued + 1, lock.living + 1
+  lock.till = math.max(lock.till, now + liveness)
+  reply = { "waiting", {}, liveness, text(lock.last), lock.queued - 1, (firstEnd(lock)) }
+else
+  local blockers = {}
+  for index, lock in ipairs(locks) do
+    if lock.blocked or lock.used + lock.permits > lock.limit then
+      local ends, holder = firstEnd(lock)
+      local entry = holder and read(lock, holder)
+      blockers[#blockers + 1] = { index, ends, entry and entry.metadata or "" }
+    end
+  end
+  reply = { "refused", {}, blockers }
+end
+
+for index, lock in ipairs(locks) do
+  if lock.unsettled then reply[2][#reply[2] + 1] = index end
+  close(lock)
+end
+publish()
+table.insert(reply, 1, text(now))
+return reply`
+})
+
+/** @internal */
+export interface AcquireInput {
+  readonly locks: ReadonlyArray<LockKeys>
+  readonly permits: ReadonlyArray<number>
+  readonly limits: ReadonlyArray<number>
+  readonly token: string
+  readonly ttlMillis: number
+  readonly livenessMillis: number
+  /** By the server's clock. */
+  readonly notAfter: number
+  readonly wait: boolean
+  readonly subscribed: boolean
+  readonly inbox: string
+  readonly metadata: string
+}
+
+const ItemAnswer = Schema.Union(
+  Schema.Tuple(Schema.Literal(0)),
+  Schema.Tuple(Schema.Literal(1), Millis, Big),
+  Schema.Tuple(Schema.Literal(2), Millis, Big, Schema.Int, Millis),
+  Schema.Tuple(Schema.Literal(-1), Schema.String)
+)
+
+/**
+ * Renewal, heartbeat and poke: renews what its items hold, keeps alive what waits, settles each lock once. Never
+ * creates anything (R2). An item of a lock that fails is answered \`{ -1, why }\`.
+ *
+ * @internal
+ */
+export const refresh = script({
+  name: "refresh",
+  keys: (input: RefreshInput) => flatKeys(input.locks),
+  args: (input) => [
+    flag(input.subscribed),
+    ...input.items.flatMap((item) => [item.lock + 1, item.token, item.ttlMillis, item.livenessMillis])
+  ],
+  reply: Schema.Tuple(Big, Unsettled, Schema.Array(ItemAnswer)),
+  lua: `
+local subscribed = ARGV[1]
+local items, answered = {}, {}
+for at = 2, #ARGV, 4 do
+  local index = tonumber(ARGV[at])
+  items[index] = items[index] or {}
+  table.insert(items[index], { token = ARGV[at + 1], ttl = tonumber(ARGV[at + 2]), liveness = tonumber(ARGV[at + 3]), at = (at + 2) / 4 })
+  answered[ARGV[at + 1]] = true
+end
+
+local replies, unsettled = {}, {}
+for index = 1, #KEYS / 5 do
+  local mine = items[index] or {}
+  local _, failure = attempt(function()
+    local lock = open(index)
+    -- A delete that deletes nothing: what follows is then let through by a full Redis (R8).
+    call("HDEL", lock.state, "#")
+    expire(lock)
+    for _, item in ipairs(mine) do renew(lock, item.token, item.ttl, item.liveness, subscribed) end
+    grant(lock, answered)
+    for _, item in ipairs(mine) do replies[item.at] = answer(lock, item.token) end
+    close(lock)
+    if lock.unsettled then unsettled[#unsettled + 1] = index end
+  end)
+  if failure then
+    for _, item in ipairs(mine) do replies[item.at] = { -1, failure } end
+  end
+end
+publish()
+return { text(now), unsettled, replies }`
+})
+
+/** @internal */
+export interface RefreshInput {
+  readonly locks: ReadonlyArray<LockKeys>
+  readonly subscribed: boolean
+  readonly items: ReadonlyArray<{
+    /** Index in `locks`, from 0. */
+    readonly lock: number
+    readonly token: string
+    readonly ttlMillis: number
+    readonly livenessMillis: number
+  }>
+}
+
+/**
+ * Release and cancel alike: forgets each token, then grants what that freed. Answers \`""\` for each item, or why it
+ * failed. An item with \`buriedUntil\` leaves a tombstone: a copy of its acquire that arrives before then does
+ * nothing (R15).
+ *
+ * @internal
+ */
+export const leave = script({
+  name: "leave",
+  keys: (input: LeaveInput) => flatKeys(input.locks),
+  args: (input) => input.items.flatMap((item) => [item.lock + 1, item.token, item.buriedUntil]),
+  reply: Schema.Tuple(Big, Unsettled, Schema.Array(Schema.String)),
+  lua: `
+local items = {}
+for at = 1, #ARGV, 3 do
+  local index = tonumber(ARGV[at])
+  items[index] = items[index] or {}
+  table.insert(items[index], { token = ARGV[at + 1], buried = tonumber(ARGV[at + 2]), at = (at + 2) / 3 })
+end
+
+local replies, unsettled = {}, {}
+for index = 1, #KEYS / 5 do
+  local _, failure = attempt(function()
+    local lock = open(index)
+    call("HDEL", lock.state, "#")
+    for _, item in ipairs(items[index]) do
+      local entry = read(lock, item.token)
+      if entry and not (entry.kind == "x" and item.buried > now) then forget(lock, item.token, entry) end
+      if item.buried > now and not (entry and entry.kind == "x") then
+        call("ZADD", lock.alive, item.buried, item.token)
+        write(lock, item.token, { kind = "x", permits = 0, number = 0, subscribed = "0", inbox = "-", metadata = "" })
+        lock.living = lock.living + 1
+        lock.till = math.max(lock.till, item.buried)
+      end
+      replies[item.at] = ""
+    end
+    expire(lock)
+    grant(lock, {})
+    close(lock)
+    if lock.unsettled then unsettled[#unsettled + 1] = index end
+  end)
+  if failure then
+    for _, item in ipairs(items[index]) do replies[item.at] = failure end
+  end
+end
+publish()
+return { text(now), unsettled, replies }`
+})
+
+/** @internal */
+export interface LeaveInput {
+  readonly locks: ReadonlyArray<LockKeys>
+  readonly items: ReadonlyArray<{
+    /** Index in `locks`, from 0. */
+    readonly lock: number
+    readonly token: string
+    /** By the server's clock; 0 for no tombstone. */
+    readonly buriedUntil: number
+  }>
+}
+
+/**
+ * Takes the lock from every holder whose fence is at most the one given, and tells them. A later grant is never
+ * touched, so a copy of the command is harmless (R17).
+ *
+ * @internal
+ */
+export const revoke = script({
+  name: "revoke",
+  keys: (input: { readonly lock: LockKeys; readonly fence: number }) => [...input.lock],
+  args: (input) => [input.fence],
+  reply: Schema.Tuple(Big, Unsettled, Schema.Int),
+  lua: `
+local lock = open(1)
+local revoked = 0
+for _, token in ipairs(call("ZRANGE", lock.held, 0, -1)) do
+  local entry = read(lock, token)
+  if entry and entry.kind == "h" and entry.number <= tonumber(ARGV[1]) then
+    forget(lock, token, entry)
+    tell(entry.inbox, "revoked", token, entry.number)
+    revoked = revoked + 1
+  end
+end
+expire(lock)
+grant(lock, {})
+close(lock)
+publish()
+return { text(now), lock.unsettled and { 1 } or {}, revoked }`
+})
+
+/**
+ * Looks, and changes nothing. Tokens are secrets and are not told (R19).
+ *
+ * @internal
+ */
+export const inspect = script({
+  name: "inspect",
+  keys: (input: { readonly lock: LockKeys }) => [...input.lock],
+  args: () => [],
+  reply: Schema.Tuple(
+    Big,
+    // limit, used, waiting, last fence
+    Schema.Tuple(Schema.Int, Schema.Int, Schema.Int, Big),
+    Schema.Array(Schema.Tuple(Big, Schema.Int, Millis, Schema.String))
+  ),
+  lua: `
+local lock = open(1)
+local holders, used = {}, 0
+for _, token in ipairs(call("ZRANGEBYSCORE", lock.held, "(" .. text(now), "+inf")) do
+  local entry = read(lock, token)
+  if entry then
+    local remaining = tonumber(call("ZSCORE", lock.held, token)) - now
+    holders[#holders + 1] = { text(entry.number), entry.permits, remaining, entry.metadata }
+    used = used + entry.permits
+  end
+end
+return { text(now), { lock.limit, used, lock.queued, text(lock.last) }, holders }`
+})
