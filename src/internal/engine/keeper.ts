@@ -1,0 +1,290 @@
+/**
+ * Keeps leases and waiters alive, and ends those whose time is over. One alarm serves them all; what is due at one time
+ * goes to the store in batches of up to 256.
+ *
+ * Invariants:
+ * - A lease is here from before its request is sent until the step in which its caller leaves it (R16). So a message or
+ *   an answer for a token that is not here is for nobody; its leave is under way already (R15).
+ * - A held lease ends at its deadline at the latest, whether or not the store answers.
+ * - Only `become` assigns a state, and it puts the lease where its new state wants to be looked at.
+ */
+import type * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Metric from "effect/Metric"
+import { BackendError, LockLostError } from "../../DlockError.js"
+import * as Alarm from "../alarm.js"
+import type { AcquireAnswer, Answer, InboxEvent, Store, Target, Waiting } from "../store.js"
+import { maxBatch } from "../store.js"
+import * as Telemetry from "../telemetry.js"
+import * as Heap from "./heap.js"
+import type { Lease, State, WaitEnd } from "./lease.js"
+import * as L from "./lease.js"
+
+/** How often the messages are checked while somebody waits for one. */
+const probeEveryMillis = 500
+
+/** A waiter that no message can reach asks this often. */
+const unsubscribedHeartbeatMillis = 1_000
+
+/** Waiters of several processes poke one after the other, the first in the queue first (R10). */
+const pokeStaggerMillis = 20
+
+export interface Options {
+  readonly store: Store
+  readonly clock: Clock.Clock
+  readonly commandTimeoutMillis: number
+  /** Runs in the background until it ends or the service closes. */
+  readonly fork: (effect: Effect.Effect<void>) => void
+  /** Gives the token back, in the background. */
+  readonly leave: (lease: Lease) => void
+  readonly settle: (targets: ReadonlyArray<Target>) => void
+}
+
+export class Keeper {
+  readonly leases = new Map<string, Lease>()
+  readonly heap = Heap.make<Lease>()
+  alarm: Alarm.Alarm = { notLaterThan: () => {} }
+  subscribed = false
+  waiters = 0
+  probeAt = 0
+
+  constructor(readonly options: Options) {}
+
+  now(): number {
+    return Alarm.monotonic(this.options.clock)
+  }
+
+  /** From here on messages find the lease, even before its request is answered (R30). */
+  add(lease: Lease): void {
+    this.leases.set(lease.token, lease)
+  }
+
+  /** Forgets a lease that holds nothing and waits for nothing. */
+  drop(lease: Lease): void {
+    this.become(lease, { _tag: "Ended", lost: undefined })
+  }
+
+  become(lease: Lease, state: State): void {
+    const before = lease.state._tag
+    lease.state = state
+    if (state._tag === "Ended") this.leases.delete(lease.token)
+    if (state._tag === "Waiting" && this.waiters === 0) {
+      this.probeAt = this.now() + probeEveryMillis
+      this.alarm.notLaterThan(this.probeAt)
+    }
+    this.waiters += Number(state._tag === "Waiting") - Number(before === "Waiting")
+    this.look(lease)
+  }
+
+  look(lease: Lease): void {
+    this.heap.schedule(lease, L.nextLook(lease))
+    this.alarm.notLaterThan(lease.wakeAt)
+  }
+
+  /** The answer to the lease's own request. */
+  onAcquired(lease: Lease, sentAt: number, answer: Extract<AcquireAnswer, { readonly _tag: "Granted" | "Waiting" }>) {
+    if (answer._tag === "Granted") return this.hold(lease, sentAt, answer.remainingMillis, answer.fences)
+    this.onWaiting(lease, sentAt, answer)
+    if (lease.early !== undefined) this.onGrant(lease, lease.early)
+  }
+
+  hold(lease: Lease, sentAt: number, remainingMillis: number, fences: ReadonlyArray<number>): void {
+    lease.refreshedAt = sentAt
+    lease.refreshAt = sentAt + remainingMillis / 3
+    this.holdUntil(lease, L.localEnd(sentAt, remainingMillis), fences)
+  }
+
+  holdUntil(lease: Lease, deadline: number, fences: ReadonlyArray<number>): void {
+    this.become(lease, { _tag: "Held", since: this.now(), deadline, fences })
+    if (lease.waiting) Deferred.unsafeDone(lease.waiting, Effect.void)
+  }
+
+  onWaiting(lease: Lease, sentAt: number, answer: Waiting): void {
+    const now = this.now()
+    const { state } = lease
+    const known = state._tag === "Waiting" ? state : { lastFence: 0, usableUntil: 0 }
+    const alive = L.livenessMillis(lease.terms.ttlMillis)
+    lease.refreshedAt = sentAt
+    lease.refreshAt = Math.min(
+      sentAt + answer.remainingMillis / 3,
+      this.subscribed ? Infinity : now + unsubscribedHeartbeatMillis,
+      // R10: nobody releases what a dead holder leaves behind. Whoever comes first after its end settles it.
+      answer.holderEndsMillis === undefined ? Infinity : now + answer.holderEndsMillis + 1 + answer.rank * pokeStaggerMillis
+    )
+    this.become(lease, {
+      _tag: "Waiting",
+      lastFence: Math.max(known.lastFence, answer.lastFence),
+      usableUntil: Math.max(known.usableUntil, L.localEnd(sentAt, answer.remainingMillis)),
+      giveUpAt: sentAt + Math.max(alive, this.options.commandTimeoutMillis)
+    })
+  }
+
+  /** A grant out of the queue lasts as long as the waiter's liveness, which was last acknowledged for this token (R4). */
+  onGrant(lease: Lease, fence: number): void {
+    const { state } = lease
+    if (state._tag === "Requested") lease.early = fence
+    if (state._tag !== "Waiting" || fence <= state.lastFence) return
+    const enough = L.livenessMillis(lease.terms.ttlMillis) / 3
+    if (lease.terms.renew && state.usableUntil - this.now() >= enough) {
+      this.holdUntil(lease, state.usableUntil, [fence])
+    } else {
+      this.refreshNow(lease)
+    }
+  }
+
+  onEvent(event: InboxEvent): void {
+    if (event._tag === "Subscribed" || event._tag === "Unsubscribed") {
+      this.subscribed = event._tag === "Subscribed"
+      for (const lease of this.leases.values()) if (lease.state._tag === "Waiting") this.refreshNow(lease)
+      return
+    }
+    const lease = this.leases.get(event.token)
+    if (lease === undefined) return
+    switch (event._tag) {
+      case "Granted":
+        return this.onGrant(lease, event.fence)
+      case "Revoked":
+        return lease.state._tag === "Held" && lease.state.fences.includes(event.fence)
+          ? this.lose(lease, "Revoked")
+          : undefined
+      case "OverLimit":
+        return lease.state._tag === "Waiting" ? this.endWait(lease, event) : undefined
+    }
+  }
+
+  /** Even when a refresh is under way: that one was sent before what made this one necessary. */
+  refreshNow(lease: Lease): void {
+    lease.refreshing = false
+    lease.refreshAt = this.now()
+    this.look(lease)
+  }
+
+  endWait(lease: Lease, end: WaitEnd): void {
+    this.drop(lease)
+    this.options.leave(lease)
+    if (lease.waiting) Deferred.unsafeDone(lease.waiting, Effect.fail(end))
+  }
+
+  lose(lease: Lease, reason: LockLostError["reason"]): void {
+    if (lease.state._tag !== "Held") return
+    const lost = lostError(lease, lease.state.fences, reason)
+    this.become(lease, { _tag: "Ended", lost })
+    this.options.leave(lease)
+    if (lease.lost) Deferred.unsafeDone(lease.lost, Effect.fail(lost))
+    Telemetry.lost.pipe(Metric.tagged("reason", reason)).unsafeUpdate(1, [])
+  }
+
+  /** Ends a lease that its holder gives back. The caller sends the leave. */
+  end(lease: Lease): void {
+    if (lease.state._tag !== "Held") return
+    const lost = lostError(lease, lease.state.fences, "Expired")
+    this.become(lease, { _tag: "Ended", lost })
+    if (lease.lost) Deferred.unsafeDone(lease.lost, Effect.fail(lost))
+  }
+
+  /** Ends the lease if its time is over. Says whether it did. */
+  endIfDue(lease: Lease, now: number): boolean {
+    const { state } = lease
+    if (state._tag === "Held") {
+      if (now >= state.since + lease.terms.maxHoldMillis) this.lose(lease, "MaxHold")
+      else if (now >= state.deadline) this.lose(lease, lease.failure || lease.refreshing ? "Unreachable" : "Expired")
+    } else if (state._tag === "Waiting") {
+      if (now >= lease.waitUntil) this.endWait(lease, { _tag: "Timeout" })
+      else if (now >= state.giveUpAt) this.endWait(lease, lease.failure ?? silent())
+    }
+    return lease.state._tag === "Ended"
+  }
+
+  /** What the alarm does: ends what is over, refreshes what is due, and says when to come again. */
+  ring(): number {
+    const now = this.now()
+    const due: Array<Lease> = []
+    for (let lease = this.heap.peek(); lease && lease.wakeAt <= now; lease = this.heap.peek()) {
+      if (!this.endIfDue(lease, now)) this.take(lease, due)
+    }
+    // A batch that goes anyway is filled with what is due next, so that all come to be due together.
+    while (due.length % maxBatch !== 0) {
+      const next = this.heap.peek()
+      if (next === undefined || !L.worthRefreshing(next, now)) break
+      this.take(next, due)
+    }
+    for (let i = 0; i < due.length; i += maxBatch) this.options.fork(this.refresh(due.slice(i, i + maxBatch)))
+    const next = this.heap.peek()?.wakeAt ?? Infinity
+    if (this.waiters === 0) return next
+    if (now >= this.probeAt) {
+      this.probeAt = now + probeEveryMillis
+      this.options.fork(this.options.store.probe)
+    }
+    return Math.min(next, this.probeAt)
+  }
+
+  take(lease: Lease, due: Array<Lease>): void {
+    due.push(lease)
+    lease.refreshing = true
+    this.heap.schedule(lease, L.nextLook(lease))
+  }
+
+  refresh(leases: ReadonlyArray<Lease>): Effect.Effect<void> {
+    const sentAt = this.now()
+    const { store } = this.options
+    return Effect.matchCause(store.refresh({ items: leases.flatMap((lease) => L.toItems(lease, lease.terms.ttlMillis)), subscribed: this.subscribed }), {
+      onFailure: (cause) => {
+        const error = cause._tag === "Fail" ? cause.error : silent()
+        for (const lease of leases) this.onAnswer(lease, sentAt, { _tag: "Failed", error })
+      },
+      onSuccess: ({ answer, unsettled }) => {
+        let at = 0
+        for (const lease of leases) {
+          const end = at + lease.terms.claims.length
+          this.onAnswers(lease, sentAt, answer.slice(at, end))
+          at = end
+        }
+        this.options.settle(unsettled)
+      }
+    })
+  }
+
+  /** A lease on several things is as good as the worst of them. */
+  onAnswers(lease: Lease, sentAt: number, answers: ReadonlyArray<Answer>): void {
+    const worst = answers.find((answer) => answer._tag === "Gone") ?? answers.find((answer) => answer._tag === "Failed") ??
+      answers.reduce((a, b) => a._tag === "Held" && b._tag === "Held" && a.remainingMillis <= b.remainingMillis ? a : b)
+    this.onAnswer(lease, sentAt, worst)
+  }
+
+  onAnswer(lease: Lease, sentAt: number, answer: Answer): void {
+    const { state } = lease
+    if (state._tag !== "Waiting" && state._tag !== "Held") return
+    lease.refreshing = false
+    lease.failure = answer._tag === "Failed" ? answer.error : undefined
+    if (answer._tag === "Failed") {
+      lease.refreshAt = this.now() + Math.min(1_000, Math.max(50, lease.terms.ttlMillis / 10))
+      this.look(lease)
+    } else if (state._tag === "Waiting") {
+      if (answer._tag === "Waiting") this.onWaiting(lease, sentAt, answer)
+      else if (answer._tag === "Held") this.hold(lease, sentAt, answer.remainingMillis, [answer.fence])
+      else this.endWait(lease, answer)
+    } else if (answer._tag === "Held") {
+      lease.refreshedAt = sentAt
+      lease.refreshAt = sentAt + answer.remainingMillis / 3
+      const deadline = Math.max(state.deadline, L.localEnd(sentAt, answer.remainingMillis))
+      this.become(lease, { ...state, deadline })
+    } else if (sentAt >= state.since) {
+      // R13: asked after the grant, the store does not know it.
+      this.lose(lease, "Superseded")
+    } else {
+      this.look(lease)
+    }
+  }
+}
+
+const lostError = (lease: Lease, fences: ReadonlyArray<number>, reason: LockLostError["reason"]): LockLostError =>
+  new LockLostError({ keys: lease.terms.claims.map((claim) => claim.key), reason, fencingToken: fences[0] ?? 0 })
+
+const silent = (): BackendError =>
+  new BackendError({
+    operation: "refresh",
+    reason: "Timeout",
+    outcome: "Unknown",
+    cause: new Error("no heartbeat was answered for as long as a waiter stays in the queue")
+  })

@@ -1,0 +1,133 @@
+/**
+ * One attempt to hold something: the state machine that everything else turns on.
+ *
+ *   Requested --> Held ----------------------> Ended
+ *       |           ^                            ^
+ *       +--> Waiting-+---------------------------+
+ *
+ * A lease is `Held` only while `deadline` lies ahead. That is a local, monotonic time, counted from before the command
+ * was sent that the store answered (R5), less `drift`: it always ends before the store lets somebody else in, whether
+ * Redis answers or not. `Ended` is final; a new attempt has a new token (R11).
+ */
+import type * as Deferred from "effect/Deferred"
+import type { BackendError, LockLostError } from "../../DlockError.js"
+import type { Claim, RefreshItem } from "../store.js"
+import type { Waking } from "./heap.js"
+
+export type State =
+  | { readonly _tag: "Requested"; readonly sentAt: number }
+  | Waiting
+  | Held
+  | { readonly _tag: "Ended"; readonly lost: LockLostError | undefined }
+
+/** The store has it in the queue. */
+export interface Waiting {
+  readonly _tag: "Waiting"
+  /** The last fence that the store has told. A grant that is not above it is stale (R2). */
+  readonly lastFence: number
+  /** Until when a grant of this very token may be used without asking again (R4). */
+  readonly usableUntil: number
+  /** When the store must have answered, or it counts as unreachable. */
+  readonly giveUpAt: number
+}
+
+/** The store has granted every claim. */
+export interface Held {
+  readonly _tag: "Held"
+  /** When the grant was learned. An answer to an older command says nothing about it (R13). */
+  readonly since: number
+  readonly deadline: number
+  /** One for each claim. */
+  readonly fences: ReadonlyArray<number>
+}
+
+/** Why a waiter stopped waiting without the lock. */
+export type WaitEnd =
+  | { readonly _tag: "Gone" }
+  | { readonly _tag: "Timeout" }
+  | { readonly _tag: "OverLimit"; readonly limit: number }
+  | BackendError
+
+export interface Terms {
+  readonly claims: ReadonlyArray<Claim>
+  readonly ttlMillis: number
+  readonly renew: boolean
+  /** `Infinity` when there is none. */
+  readonly maxHoldMillis: number
+  readonly metadata: string
+}
+
+export interface Lease extends Waking {
+  readonly token: string
+  readonly terms: Terms
+  state: State
+  /** Local time at which a `wait` is over. */
+  readonly waitUntil: number
+  /** When to refresh next. */
+  refreshAt: number
+  /** When the last refresh that was answered was sent. */
+  refreshedAt: number
+  /** Whether a refresh is under way. */
+  refreshing: boolean
+  /** Why the last refresh failed, until one works. */
+  failure: BackendError | undefined
+  /** A grant that overtook the answer to its own request (R30). */
+  early: number | undefined
+  /** Settles when the wait is over. Only a waiter has it. */
+  waiting: Deferred.Deferred<void, WaitEnd> | undefined
+  /** Fails when the lease is lost. Made when somebody asks. */
+  lost: Deferred.Deferred<never, LockLostError> | undefined
+}
+
+/** A waiter is alive for at most this long without a heartbeat, however long its lease would last (R14). */
+const livenessMillisMax = 10_000
+
+export const livenessMillis = (ttlMillis: number): number => Math.min(ttlMillis, livenessMillisMax)
+
+/** What two clocks may disagree on over that time: 1 %, and 2 ms for rounding. */
+const drift = (millis: number): number => millis * 0.01 + 2
+
+/** The local end of something of which the store said, in answer to a command sent at `sentAt`, how long it lasts. */
+export const localEnd = (sentAt: number, remainingMillis: number): number =>
+  sentAt + remainingMillis - drift(remainingMillis)
+
+export const make = (token: string, terms: Terms, waitUntil: number, sentAt: number): Lease => ({
+  token,
+  terms,
+  state: { _tag: "Requested", sentAt },
+  waitUntil,
+  refreshAt: Infinity,
+  refreshedAt: sentAt,
+  refreshing: false,
+  failure: undefined,
+  early: undefined,
+  waiting: undefined,
+  lost: undefined,
+  wakeAt: Infinity,
+  place: -1
+})
+
+/** When the lease must be looked at next: refreshed, or ended. */
+export const nextLook = (lease: Lease): number => {
+  const { state } = lease
+  switch (state._tag) {
+    case "Waiting":
+      return Math.min(lease.refreshing ? Infinity : lease.refreshAt, lease.waitUntil, state.giveUpAt)
+    case "Held":
+      return Math.min(
+        lease.refreshing || !lease.terms.renew ? Infinity : lease.refreshAt,
+        state.deadline,
+        state.since + lease.terms.maxHoldMillis
+      )
+    default:
+      return Infinity
+  }
+}
+
+export const toItems = ({ terms, token }: Lease, ttlMillis: number): ReadonlyArray<RefreshItem> =>
+  terms.claims.map((target) => ({ target, token, ttlMillis, livenessMillis: livenessMillis(terms.ttlMillis) }))
+
+/** Whether another refresh now would be of use: half of the time to the next one has passed. */
+export const worthRefreshing = (lease: Lease, now: number): boolean =>
+  !lease.refreshing && (lease.state._tag === "Waiting" || (lease.state._tag === "Held" && lease.terms.renew)) &&
+  lease.refreshAt - now <= (lease.refreshAt - lease.refreshedAt) / 2

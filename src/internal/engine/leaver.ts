@@ -1,0 +1,74 @@
+/**
+ * Gives back tokens. A release is awaited once by whoever asked for it; what that does not settle, and what nobody waits
+ * for (an interrupted waiter, a lost lease), is repeated here until the store confirms it or the lease must be over.
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as FiberSet from "effect/FiberSet"
+import type * as Scope from "effect/Scope"
+import type { BackendError } from "../../DlockError.js"
+import { monotonic } from "../alarm.js"
+import type { LeaveItem, Store, Target } from "../store.js"
+import type { Lease } from "./lease.js"
+
+export interface Leaver {
+  /** Sends the leave now and waits for the answer. When it fails, it is repeated in the background all the same. */
+  readonly now: (lease: Lease) => Effect.Effect<void, BackendError>
+  /** Leaves in the background. The command is sent before this returns, so before anything that is sent afterwards. */
+  readonly later: (lease: Lease) => void
+}
+
+const retryAfter = Duration.millis(100)
+
+/** How long closing waits for leaves that are under way. A dead connection must not hold it up. */
+const closeWithin = Duration.seconds(1)
+
+export const make = (options: {
+  readonly store: Store
+  readonly commandTimeoutMillis: number
+  readonly settle: (targets: ReadonlyArray<Target>) => void
+}): Effect.Effect<Leaver, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const { settle, store } = options
+    const clock = yield* Effect.clock
+    const fibers = yield* FiberSet.make<void>()
+    const run = yield* FiberSet.runtime(fibers)()
+    let closed = false
+
+    const attempt = (items: ReadonlyArray<LeaveItem>, until: number): Effect.Effect<void, BackendError> =>
+      Effect.matchCauseEffect(store.leave(items), {
+        onFailure: (cause) => {
+          again(items, until)
+          return Effect.failCause(cause)
+        },
+        onSuccess: ({ answer, unsettled }) => {
+          settle(unsettled)
+          const failure = answer.find((error) => error !== undefined)
+          if (failure === undefined) return Effect.void
+          again(items.filter((_, i) => answer[i] !== undefined), until)
+          return Effect.fail(failure)
+        }
+      })
+
+    const again = (items: ReadonlyArray<LeaveItem>, until: number): void => {
+      if (closed || monotonic(clock) >= until) return
+      run(Effect.delay(Effect.ignore(Effect.suspend(() => attempt(items, until))), retryAfter))
+    }
+
+    const leave = (lease: Lease): Effect.Effect<void, BackendError> =>
+      attempt(
+        lease.terms.claims.map((target) => ({ target, token: lease.token })),
+        // The lease cannot outlive this: the latest moment its request may be carried out, and a ttl from then.
+        monotonic(clock) + options.commandTimeoutMillis + lease.terms.ttlMillis
+      )
+
+    yield* Effect.addFinalizer(() => {
+      closed = true
+      return FiberSet.awaitEmpty(fibers).pipe(Effect.timeout(closeWithin), Effect.ignore)
+    })
+
+    return {
+      now: (lease) => Effect.uninterruptible(Effect.suspend(() => leave(lease))),
+      later: (lease) => void run(Effect.ignore(leave(lease)))
+    }
+  })
