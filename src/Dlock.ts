@@ -1,0 +1,278 @@
+/**
+ * Distributed locks for effects, on Redis.
+ *
+ * A lock is a lease: it is renewed while it is held, ends by itself `ttl` after its holder died, and tells its holder when
+ * it ended early. Waiters queue in Redis in the order they came, and the one that releases makes the next one the owner:
+ * there is no polling. It is not consensus: see `fencingToken` of `Lock` for what a lease cannot promise.
+ *
+ * What to do about each error:
+ *
+ * - `LockAcquisitionError`: somebody else has it. Come back later (`retryAfter`), or wait longer.
+ * - `LockLostError`: stop, and write nothing more. Start over if the work is still wanted.
+ * - `BackendError`: Redis is down, silent or refuses. Retry; nothing of the failed call is left behind.
+ * - `InvalidKeyError`: fix the call.
+ *
+ * @since 0.1.0
+ */
+import * as Config from "effect/Config"
+import type { ConfigError } from "effect/ConfigError"
+import * as Context from "effect/Context"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import { dual } from "effect/Function"
+import * as Layer from "effect/Layer"
+import type * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
+import type { BackendError, InvalidKeyError, LockAcquisitionError, LockLostError } from "./DlockError.js"
+import * as internal from "./internal/dlock.js"
+import type * as Lock from "./Lock.js"
+import * as PubSubLayer from "./PubSubLayer.js"
+import * as RedisLayer from "./RedisLayer.js"
+
+/**
+ * @since 0.1.0
+ * @category Models
+ */
+export interface Options {
+  /** Namespaces every Redis key and channel. Two prefixes never collide. Defaults to `"dlock"`. */
+  readonly prefix?: string | undefined
+  /** How long a crashed holder can block others. Defaults to `"10 seconds"`. */
+  readonly ttl?: Duration.DurationInput | undefined
+  /** When `once` finds the lock held, tries again by this schedule. Defaults to none. */
+  readonly retry?: Schedule.Schedule<unknown, LockAcquisitionError> | undefined
+  /** A Redis that does not answer for that long becomes a `BackendError`. Defaults to `"5 seconds"`. */
+  readonly commandTimeout?: Duration.DurationInput | undefined
+}
+
+/**
+ * What is known of a lock at one moment.
+ *
+ * @since 0.1.0
+ * @category Models
+ */
+export interface Inspection {
+  readonly key: string
+  readonly holders: ReadonlyArray<{
+    readonly fencingToken: number
+    /** Until the lease ends, if it is not renewed. */
+    readonly remaining: Duration.Duration
+    /** As the holder gave it; empty when it gave none. */
+    readonly metadata: string
+  }>
+  /** How many wait. */
+  readonly waiting: number
+  /** The highest fencing token given out so far; 0 when none is remembered. */
+  readonly lastFencingToken: number
+}
+
+/**
+ * @since 0.1.0
+ * @category Models
+ */
+export interface Service {
+  readonly once: (
+    key: string,
+    options?: Lock.Options
+  ) => Effect.Effect<Lock.Lock, LockAcquisitionError | BackendError | InvalidKeyError, Scope.Scope>
+  readonly lock: (
+    key: string,
+    options?: Lock.Options
+  ) => Effect.Effect<Lock.Lock, LockAcquisitionError | BackendError | InvalidKeyError, Scope.Scope>
+  readonly withLock: <A, E, R>(
+    effect: Effect.Effect<A, E, R>,
+    key: string,
+    options?: Lock.Options
+  ) => Effect.Effect<A, E | LockAcquisitionError | LockLostError | BackendError | InvalidKeyError, R>
+  readonly inspect: (key: string) => Effect.Effect<Inspection, BackendError | InvalidKeyError>
+  readonly forceRelease: (key: string) => Effect.Effect<number, BackendError | InvalidKeyError>
+}
+
+/**
+ * The service. Provide it with one of the layers below, once in an application's runtime.
+ *
+ * @since 0.1.0
+ * @category Tags
+ */
+export class Dlock extends Context.Tag("effect-dlock/Dlock")<Dlock, Service>() {}
+
+/**
+ * Acquires the lock if it is free and nobody waits for it, or fails at once. It is held until the scope closes.
+ *
+ * **Interruption**: interrupting the acquisition leaves nothing behind. When the scope closes, the lock is released before
+ * the close completes; a Redis that does not answer delays that by `commandTimeout` at most.
+ *
+ * @example
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Dlock } from "effect-dlock"
+ *
+ * const program = Effect.scoped(
+ *   Effect.gen(function*() {
+ *     const lock = yield* Dlock.once("nightly-report")
+ *     yield* Effect.log(`mine, fencing token ${lock.fencingToken}`)
+ *   })
+ * ).pipe(Effect.catchTag("LockAcquisitionError", () => Effect.log("another process does it")))
+ *
+ * Effect.runPromise(program.pipe(Effect.provide(Dlock.layerMemory)))
+ * ```
+ *
+ * @since 0.1.0
+ * @category Constructors
+ */
+export const once = (
+  key: string,
+  options?: Lock.Options
+): Effect.Effect<Lock.Lock, LockAcquisitionError | BackendError | InvalidKeyError, Dlock | Scope.Scope> =>
+  Effect.flatMap(Dlock, (dlock) => dlock.once(key, options))
+
+/**
+ * Acquires the lock, waiting for it in order of arrival. It is held until the scope closes.
+ *
+ * Fails with `LockAcquisitionError` (reason `Timeout`) when `options.wait` is over, and with `BackendError` when Redis
+ * was silent for so long that the place in the queue must be gone.
+ *
+ * **Interruption**: interrupting a waiter takes it out of the queue, also when its grant is just under way.
+ *
+ * **Ordering**: first in, first out, by arrival at Redis, among the waiters that are alive.
+ *
+ * @since 0.1.0
+ * @category Constructors
+ */
+export const lock = (
+  key: string,
+  options?: Lock.Options
+): Effect.Effect<Lock.Lock, LockAcquisitionError | BackendError | InvalidKeyError, Dlock | Scope.Scope> =>
+  Effect.flatMap(Dlock, (dlock) => dlock.lock(key, options))
+
+/**
+ * Acquires the lock, waiting in order of arrival; runs the effect; releases.
+ *
+ * When the lease is lost the effect is interrupted, and the result fails with `LockLostError`: before another process can
+ * get the lock, unless this one was paused.
+ *
+ * **Interruption**: interrupting while it waits leaves no key and no place in the queue. Interrupting while it runs
+ * interrupts the effect, then releases.
+ *
+ * @example
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Dlock } from "effect-dlock"
+ *
+ * const charge = (customer: string) =>
+ *   Effect.log(`charging ${customer}`).pipe(
+ *     Dlock.withLock(`customer:${customer}`, { ttl: "5 seconds", wait: "2 seconds" })
+ *   )
+ *
+ * Effect.runPromise(charge("42").pipe(Effect.provide(Dlock.layerMemory)))
+ * ```
+ *
+ * @since 0.1.0
+ * @category Combinators
+ */
+export const withLock: {
+  (key: string, options?: Lock.Options): <A, E, R>(
+    self: Effect.Effect<A, E, R>
+  ) => Effect.Effect<A, E | LockAcquisitionError | LockLostError | BackendError | InvalidKeyError, R | Dlock>
+  <A, E, R>(
+    self: Effect.Effect<A, E, R>,
+    key: string,
+    options?: Lock.Options
+  ): Effect.Effect<A, E | LockAcquisitionError | LockLostError | BackendError | InvalidKeyError, R | Dlock>
+} = dual(
+  (args) => Effect.isEffect(args[0]),
+  <A, E, R>(self: Effect.Effect<A, E, R>, key: string, options?: Lock.Options) =>
+    Effect.flatMap(Dlock, (dlock) => dlock.withLock(self, key, options))
+)
+
+/**
+ * Who holds the lock at this moment, for how long, and how many wait. It may have changed by the time it is read.
+ *
+ * @since 0.1.0
+ * @category Operations
+ */
+export const inspect = (key: string): Effect.Effect<Inspection, BackendError | InvalidKeyError, Dlock> =>
+  Effect.flatMap(Dlock, (dlock) => dlock.inspect(key))
+
+/**
+ * Takes the lock from whoever holds it now, and says how many holders that were. The holder is told at once and its
+ * guarded effect is interrupted, but the next waiter does not wait for that: only for the emergency. A holder that got the
+ * lock meanwhile is not touched.
+ *
+ * @since 0.1.0
+ * @category Operations
+ */
+export const forceRelease = (key: string): Effect.Effect<number, BackendError | InvalidKeyError, Dlock> =>
+  Effect.flatMap(Dlock, (dlock) => dlock.forceRelease(key))
+
+/**
+ * The service with default options, on the two connections.
+ *
+ * @since 0.1.0
+ * @category Layers
+ */
+export const layer: Layer.Layer<Dlock, never, RedisLayer.Redis | PubSubLayer.PubSub> = Layer.suspend(() =>
+  layerOptions({})
+)
+
+/**
+ * The service on the two connections.
+ *
+ * @since 0.1.0
+ * @category Layers
+ */
+export const layerOptions = (options: Options): Layer.Layer<Dlock, never, RedisLayer.Redis | PubSubLayer.PubSub> =>
+  Layer.scoped(
+    Dlock,
+    Effect.flatMap(
+      Effect.all([RedisLayer.Redis, PubSubLayer.PubSub]),
+      ([redis, pubSub]) => internal.makeRedis(redis, pubSub, options)
+    )
+  )
+
+/**
+ * `layerOptions` with options from `Config`.
+ *
+ * @since 0.1.0
+ * @category Layers
+ */
+export const layerConfig = (
+  options: Config.Config.Wrap<Options>
+): Layer.Layer<Dlock, ConfigError, RedisLayer.Redis | PubSubLayer.PubSub> =>
+  Layer.unwrapEffect(Effect.map(Config.unwrap(options), layerOptions))
+
+/**
+ * The service with both of its connections: all that an application needs. Without `url`, Redis is at localhost:6379.
+ * For other connection options, compose `layerOptions`, `RedisLayer.layer` and `PubSubLayer.layer`.
+ *
+ * @example
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Dlock } from "effect-dlock"
+ *
+ * const DlockLive = Dlock.layerRedis({ url: "redis://localhost:6379", prefix: "shop" })
+ *
+ * export const program = Effect.log("only one at a time").pipe(
+ *   Dlock.withLock("report"),
+ *   Effect.provide(DlockLive)
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ * @category Layers
+ */
+export const layerRedis = (
+  options: Options & Pick<RedisLayer.Options, "url"> = {}
+): Layer.Layer<Dlock, BackendError> =>
+  layerOptions(options).pipe(
+    Layer.provide(PubSubLayer.layer),
+    Layer.provide(RedisLayer.layer({ url: options.url }))
+  )
+
+/**
+ * The service in this process alone, without Redis: the same semantics, driven by Effect's `Clock`. For tests (with
+ * `TestClock`) and for a single process.
+ *
+ * @since 0.1.0
+ * @category Layers
+ */
+export const layerMemory: Layer.Layer<Dlock> = Layer.scoped(Dlock, Effect.suspend(() => internal.makeMemory({})))

@@ -1,0 +1,24 @@
+/**
+ * @since 0.1.0
+ */
+export * as Dlock from "./Dlock.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as DlockError from "./DlockError.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as Lock from "./Lock.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as PubSubLayer from "./PubSubLayer.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as RedisLayer from "./RedisLayer.js"
