@@ -29,6 +29,29 @@ import type * as Lock from "./Lock.js"
 import * as PubSubLayer from "./PubSubLayer.js"
 import * as RedisLayer from "./RedisLayer.js"
 
+export {
+  /**
+   * @since 0.1.0
+   * @category Errors
+   */
+  BackendError,
+  /**
+   * @since 0.1.0
+   * @category Errors
+   */
+  InvalidKeyError,
+  /**
+   * @since 0.1.0
+   * @category Errors
+   */
+  LockAcquisitionError,
+  /**
+   * @since 0.1.0
+   * @category Errors
+   */
+  LockLostError
+} from "./DlockError.js"
+
 /**
  * @since 0.1.0
  * @category Models

@@ -73,7 +73,9 @@ export class LockLostError extends Schema.TaggedError<LockLostError>("effect-dlo
    * @since 0.1.0
    */
   override get message(): string {
-    return `The lock on ${this.keys.map((key) => `"${shorten(key)}"`).join(", ")} was lost: ${lostBecause[this.reason]}. ` +
+    return `The lock on ${this.keys.map((key) => `"${shorten(key)}"`).join(", ")} was lost: ${
+      lostBecause[this.reason]
+    }. ` +
       `Another owner may hold it now. Stop, and write nothing more (fencing token ${this.fencingToken}).`
   }
 }

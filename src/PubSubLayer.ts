@@ -32,9 +32,15 @@ export class PubSub extends Context.Tag("effect-dlock/PubSub")<PubSub, Connectio
  */
 export const layer: Layer.Layer<PubSub, BackendError, Redis> = Layer.scoped(
   PubSub,
-  Effect.flatMap(Redis, ({ client }) =>
-    internal.open("messages", ({ retryStrategy }) =>
-      client.duplicate({ retryStrategy, autoResubscribe: false, enableOfflineQueue: true, lazyConnect: false })))
+  Effect.flatMap(
+    Redis,
+    ({ client }) =>
+      internal.open(
+        "messages",
+        ({ retryStrategy }) =>
+          client.duplicate({ retryStrategy, autoResubscribe: false, enableOfflineQueue: true, lazyConnect: false })
+      )
+  )
 )
 
 /**

@@ -65,8 +65,7 @@ export const layer = (options: Options = {}): Layer.Layer<Redis, BackendError> =
  */
 export const layerConfig = (
   options: Config.Config.Wrap<Options>
-): Layer.Layer<Redis, BackendError | ConfigError> =>
-  Layer.unwrapEffect(Effect.map(ConfigModule.unwrap(options), layer))
+): Layer.Layer<Redis, BackendError | ConfigError> => Layer.unwrapEffect(Effect.map(ConfigModule.unwrap(options), layer))
 
 /**
  * Uses a client of yours. It is never closed and never reconfigured: closing, timeouts and reconnecting stay your

@@ -26,7 +26,11 @@ export const make = (onRing: Effect.Effect<number>): Effect.Effect<Alarm, never,
     const sleep = Effect.suspend(() =>
       ringsAt === Infinity
         ? moved.await
-        : Effect.raceFirst(moved.await, clock.sleep(Duration.millis(Math.max(0, ringsAt - monotonic(clock)))))
+        // Whole milliseconds, as timers have them.
+        : Effect.raceFirst(
+          moved.await,
+          clock.sleep(Duration.millis(Math.ceil(Math.max(0, ringsAt - monotonic(clock)))))
+        )
     )
     yield* sleep.pipe(
       Effect.zipRight(Effect.suspend(() => {

@@ -78,8 +78,7 @@ export const make = (store: Store, options: Dlock.Options): Effect.Effect<Dlock.
       Effect.flatMap(Key.validate(key), (key) => Effect.map(store.inspect(target(key)), toInspection(key)))
 
     return {
-      once: (key, callOptions = {}) =>
-        retrying(scoped(key, callOptions, false), options.retry).pipe(span("once", key)),
+      once: (key, callOptions = {}) => retrying(scoped(key, callOptions, false), options.retry).pipe(span("once", key)),
       lock: (key, callOptions = {}) => scoped(key, callOptions, true).pipe(span("lock", key)),
       withLock: (effect, key, callOptions = {}) =>
         Effect.flatMap(requestOf(key, callOptions, true), (request) => withLease(engine, request, effect)).pipe(
@@ -121,9 +120,12 @@ const acquireScoped = (
 
 const withLease = <A, E, R>(engine: Engine, request: Request, effect: Effect.Effect<A, E, R>) =>
   Effect.uninterruptibleMask((restore) =>
-    Effect.flatMap(engine.acquire(request, restore), (lease) =>
-      Effect.flatMap(Effect.exit(restore(guard(engine, lease, effect))), (exit) =>
-        Effect.zipRight(releaseQuietly(engine, lease), exit)))
+    Effect.flatMap(
+      engine.acquire(request, restore),
+      (lease) =>
+        Effect.flatMap(Effect.exit(restore(guard(engine, lease, effect))), (exit) =>
+          Effect.zipRight(releaseQuietly(engine, lease), exit))
+    )
   )
 
 const fenceOf = (lease: Lease): number => lease.state._tag === "Held" ? lease.state.fences[0] ?? 0 : 0
@@ -151,13 +153,14 @@ const retrying = <A, R>(
     Effect.flatten
   )
 
-const toInspection = (key: string) => (found: Effect.Effect.Success<ReturnType<Store["inspect"]>>): Dlock.Inspection => ({
-  key,
-  waiting: found.waiting,
-  lastFencingToken: found.lastFence,
-  holders: found.holders.map(({ fence, metadata, remainingMillis }) => ({
-    fencingToken: fence,
-    remaining: Duration.millis(remainingMillis),
-    metadata
-  }))
-})
+const toInspection =
+  (key: string) => (found: Effect.Effect.Success<ReturnType<Store["inspect"]>>): Dlock.Inspection => ({
+    key,
+    waiting: found.waiting,
+    lastFencingToken: found.lastFence,
+    holders: found.holders.map(({ fence, metadata, remainingMillis }) => ({
+      fencingToken: fence,
+      remaining: Duration.millis(remainingMillis),
+      metadata
+    }))
+  })

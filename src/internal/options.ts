@@ -20,7 +20,11 @@ export const positiveMillis = (name: string, input: Duration.DurationInput): Eff
 }
 
 const die = (name: string, wanted: string, got: unknown): Effect.Effect<never> =>
-  Effect.die(new TypeError(`effect-dlock: option \`${name}\` must be ${wanted}, not ${Either.getOrElse(show(got), () => "that")}`))
+  Effect.die(
+    new TypeError(
+      `effect-dlock: option \`${name}\` must be ${wanted}, not ${Either.getOrElse(show(got), () => "that")}`
+    )
+  )
 
 const show = (value: unknown): Either.Either<string, unknown> =>
   Either.try(() => Duration.isDuration(value) ? Duration.format(value) : JSON.stringify(value) ?? String(value))

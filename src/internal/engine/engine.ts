@@ -247,8 +247,10 @@ export const make = (options: {
   Effect.gen(function*() {
     const { makeToken, store } = options
     const commandTimeoutMillis = Duration.toMillis(options.commandTimeout)
-    const fork = yield* Effect.map(Effect.flatMap(FiberSet.make<void>(), (set) => FiberSet.runtime(set)()), (run) =>
-      (effect: Effect.Effect<void>): void => void run(effect))
+    const fork = yield* Effect.map(
+      Effect.flatMap(FiberSet.make<void>(), (set) => FiberSet.runtime(set)()),
+      (run) => (effect: Effect.Effect<void>): void => void run(effect)
+    )
     const settle = (targets: ReadonlyArray<Target>): void => {
       if (targets.length > 0) fork(settleAll(store, targets))
     }
@@ -273,5 +275,6 @@ export const make = (options: {
 const settleAll = (store: Store, targets: ReadonlyArray<Target>): Effect.Effect<void> =>
   Effect.flatMap(
     Effect.option(store.refresh({ items: [], subscribed: true, also: targets })),
-    (reply) => reply._tag === "Some" && reply.value.unsettled.length > 0 ? settleAll(store, reply.value.unsettled) : Effect.void
+    (reply) =>
+      reply._tag === "Some" && reply.value.unsettled.length > 0 ? settleAll(store, reply.value.unsettled) : Effect.void
   )

@@ -110,7 +110,9 @@ export class Keeper {
       sentAt + answer.remainingMillis / 3,
       this.subscribed ? Infinity : now + unsubscribedHeartbeatMillis,
       // R10: nobody releases what a dead holder leaves behind. Whoever comes first after its end settles it.
-      answer.holderEndsMillis === undefined ? Infinity : now + answer.holderEndsMillis + 1 + answer.rank * pokeStaggerMillis
+      answer.holderEndsMillis === undefined
+        ? Infinity
+        : now + answer.holderEndsMillis + 1 + answer.rank * pokeStaggerMillis
     )
     this.become(lease, {
       _tag: "Waiting",
@@ -228,26 +230,33 @@ export class Keeper {
   refresh(leases: ReadonlyArray<Lease>): Effect.Effect<void> {
     const sentAt = this.now()
     const { store } = this.options
-    return Effect.matchCause(store.refresh({ items: leases.flatMap((lease) => L.toItems(lease, lease.terms.ttlMillis)), subscribed: this.subscribed }), {
-      onFailure: (cause) => {
-        const error = cause._tag === "Fail" ? cause.error : silent()
-        for (const lease of leases) this.onAnswer(lease, sentAt, { _tag: "Failed", error })
-      },
-      onSuccess: ({ answer, unsettled }) => {
-        let at = 0
-        for (const lease of leases) {
-          const end = at + lease.terms.claims.length
-          this.onAnswers(lease, sentAt, answer.slice(at, end))
-          at = end
+    return Effect.matchCause(
+      store.refresh({
+        items: leases.flatMap((lease) => L.toItems(lease, lease.terms.ttlMillis)),
+        subscribed: this.subscribed
+      }),
+      {
+        onFailure: (cause) => {
+          const error = cause._tag === "Fail" ? cause.error : silent()
+          for (const lease of leases) this.onAnswer(lease, sentAt, { _tag: "Failed", error })
+        },
+        onSuccess: ({ answer, unsettled }) => {
+          let at = 0
+          for (const lease of leases) {
+            const end = at + lease.terms.claims.length
+            this.onAnswers(lease, sentAt, answer.slice(at, end))
+            at = end
+          }
+          this.options.settle(unsettled)
         }
-        this.options.settle(unsettled)
       }
-    })
+    )
   }
 
   /** A lease on several things is as good as the worst of them. */
   onAnswers(lease: Lease, sentAt: number, answers: ReadonlyArray<Answer>): void {
-    const worst = answers.find((answer) => answer._tag === "Gone") ?? answers.find((answer) => answer._tag === "Failed") ??
+    const worst = answers.find((answer) => answer._tag === "Gone") ??
+      answers.find((answer) => answer._tag === "Failed") ??
       answers.reduce((a, b) => a._tag === "Held" && b._tag === "Held" && a.remainingMillis <= b.remainingMillis ? a : b)
     this.onAnswer(lease, sentAt, worst)
   }

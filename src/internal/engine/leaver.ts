@@ -31,8 +31,9 @@ export const make = (options: {
   Effect.gen(function*() {
     const { settle, store } = options
     const clock = yield* Effect.clock
-    const fibers = yield* FiberSet.make<void>()
-    const run = yield* FiberSet.runtime(fibers)()
+    const sends = yield* FiberSet.make<void>()
+    const send = yield* FiberSet.runtime(sends)()
+    const retry = yield* FiberSet.makeRuntime<never>()
     let closed = false
 
     const attempt = (items: ReadonlyArray<LeaveItem>, until: number): Effect.Effect<void, BackendError> =>
@@ -52,7 +53,7 @@ export const make = (options: {
 
     const again = (items: ReadonlyArray<LeaveItem>, until: number): void => {
       if (closed || monotonic(clock) >= until) return
-      run(Effect.delay(Effect.ignore(Effect.suspend(() => attempt(items, until))), retryAfter))
+      retry(Effect.delay(Effect.sync(() => void send(Effect.ignore(attempt(items, until)))), retryAfter))
     }
 
     const leave = (lease: Lease): Effect.Effect<void, BackendError> =>
@@ -64,11 +65,11 @@ export const make = (options: {
 
     yield* Effect.addFinalizer(() => {
       closed = true
-      return FiberSet.awaitEmpty(fibers).pipe(Effect.timeout(closeWithin), Effect.ignore)
+      return FiberSet.awaitEmpty(sends).pipe(Effect.timeout(closeWithin), Effect.ignore)
     })
 
     return {
       now: (lease) => Effect.uninterruptible(Effect.suspend(() => leave(lease))),
-      later: (lease) => void run(Effect.ignore(leave(lease)))
+      later: (lease) => void send(Effect.ignore(leave(lease)))
     }
   })

@@ -63,7 +63,9 @@ export const makeServer: Effect.Effect<Server> = Effect.map(Effect.clock, (clock
             const answered = new Set(items.map((item) => item.token))
             for (const { target, ...item } of items) Model.renew(lockOf(target), call, item.token, item, subscribed)
             const unsettled = settleAll([...items.map((item) => item.target), ...also], call, answered)
-            const answer: ReadonlyArray<Answer> = items.map(({ target, token }) => Model.statusOf(lockOf(target), call, token))
+            const answer: ReadonlyArray<Answer> = items.map(({ target, token }) =>
+              Model.statusOf(lockOf(target), call, token)
+            )
             return { answer, unsettled }
           }),
         leave: (items) =>
@@ -102,7 +104,12 @@ const toAcquireAnswer = (
   token: string,
   call: Model.Call
 ): AcquireAnswer => {
-  if (!accepted) return { _tag: "Refused", blockers: locks.flatMap(([lock, claim]) => Model.blocker(lock, claim, call)) }
+  if (!accepted) {
+    return {
+      _tag: "Refused",
+      blockers: locks.flatMap(([lock, claim]) => Model.blocker(lock, claim, call))
+    }
+  }
   const answers = locks.map(([lock]) => Model.statusOf(lock, call, token))
   const fences = answers.flatMap((answer) => answer._tag === "Held" ? [answer.fence] : [])
   if (fences.length < answers.length) return answers.find((answer) => answer._tag === "Waiting") ?? { _tag: "Gone" }

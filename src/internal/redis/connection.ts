@@ -30,8 +30,7 @@ export const open = (
             keepAlive: Duration.toMillis("10 seconds"),
             retryStrategy: (times) => Math.min(50 * 2 ** (times - 1), reconnectAfterAtMost) * (0.75 + jitter() / 2)
           }),
-        catch: (cause) =>
-          new BackendError({ operation: "connect", ...classify(cause), outcome: "NotApplied" })
+        catch: (cause) => new BackendError({ operation: "connect", ...classify(cause), outcome: "NotApplied" })
       }),
       (client) =>
         Effect.sync(() => {

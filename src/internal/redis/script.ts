@@ -1,8 +1,8 @@
 /**
  * A Lua script as a typed value: what goes in, how that becomes keys and arguments, and the Schema of what comes back.
  */
-import type * as ParseResult from "effect/ParseResult"
 import type * as Either from "effect/Either"
+import type * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import { createHash } from "node:crypto"
 import { prelude } from "./lua.js"

@@ -8,11 +8,22 @@ import { script } from "./script.js"
 /** @internal */
 export type LockKeys = readonly [fence: string, state: string, held: string, queue: string, alive: string]
 
-// Whole numbers that may have 16 digits travel as text (R1).
-const Big = Schema.NumberFromString.pipe(Schema.int())
-const Millis = Schema.Int
-/** Indices, from 1, of the locks that want another `refresh` to settle them (R22). */
-const Unsettled = Schema.Array(Schema.Int)
+/**
+ * Whole numbers that may have 16 digits travel as text (R1).
+ *
+ * @internal
+ */
+export const Big = Schema.NumberFromString.pipe(Schema.int())
+
+/** @internal */
+export const Millis = Schema.Int
+
+/**
+ * Indices, from 1, of the locks that want another `refresh` to settle them (R22).
+ *
+ * @internal
+ */
+export const Unsettled = Schema.Array(Schema.Int)
 
 const flatKeys = (locks: ReadonlyArray<LockKeys>): Array<string> => locks.flat()
 
@@ -21,7 +32,12 @@ const flag = (value: boolean): 0 | 1 => value ? 1 : 0
 const AcquireReply = Schema.Union(
   Schema.Tuple(Big, Schema.Literal("granted"), Unsettled, Millis, Schema.Array(Big)),
   Schema.Tuple(Big, Schema.Literal("waiting"), Unsettled, Millis, Big, Schema.Int, Millis),
-  Schema.Tuple(Big, Schema.Literal("refused"), Unsettled, Schema.Array(Schema.Tuple(Schema.Int, Millis, Schema.String))),
+  Schema.Tuple(
+    Big,
+    Schema.Literal("refused"),
+    Unsettled,
+    Schema.Array(Schema.Tuple(Schema.Int, Millis, Schema.String))
+  ),
   Schema.Tuple(Big, Schema.Literal("gone"), Unsettled),
   Schema.Tuple(Big, Schema.Literal("late"), Unsettled)
 )
@@ -44,7 +60,7 @@ export const acquire = script({
     flag(input.subscribed),
     input.inbox,
     input.metadata,
-    ...input.permits.flatMap((permits, i) => [permits, input.limits[i] ?? permits])
+    ...input.claims.flatMap(({ limit, permits }) => [permits, limit])
   ],
   reply: AcquireReply,
   lua: `
@@ -130,8 +146,8 @@ return reply`
 /** @internal */
 export interface AcquireInput {
   readonly locks: ReadonlyArray<LockKeys>
-  readonly permits: ReadonlyArray<number>
-  readonly limits: ReadonlyArray<number>
+  /** One for each lock. */
+  readonly claims: ReadonlyArray<{ readonly permits: number; readonly limit: number }>
   readonly token: string
   readonly ttlMillis: number
   readonly livenessMillis: number
@@ -269,61 +285,3 @@ export interface LeaveInput {
     readonly buriedUntil: number
   }>
 }
-
-/**
- * Takes the lock from every holder whose fence is at most the one given, and tells them. A later grant is never
- * touched, so a copy of the command is harmless (R17).
- *
- * @internal
- */
-export const revoke = script({
-  name: "revoke",
-  keys: (input: { readonly lock: LockKeys; readonly fence: number }) => [...input.lock],
-  args: (input) => [input.fence],
-  reply: Schema.Tuple(Big, Unsettled, Schema.Int),
-  lua: `
-local lock = open(1)
-local revoked = 0
-for _, token in ipairs(call("ZRANGE", lock.held, 0, -1)) do
-  local entry = read(lock, token)
-  if entry and entry.kind == "h" and entry.number <= tonumber(ARGV[1]) then
-    forget(lock, token, entry)
-    tell(entry.inbox, "revoked", token, entry.number)
-    revoked = revoked + 1
-  end
-end
-expire(lock)
-grant(lock, {})
-close(lock)
-publish()
-return { text(now), lock.unsettled and { 1 } or {}, revoked }`
-})
-
-/**
- * Looks, and changes nothing. Tokens are secrets and are not told (R19).
- *
- * @internal
- */
-export const inspect = script({
-  name: "inspect",
-  keys: (input: { readonly lock: LockKeys }) => [...input.lock],
-  args: () => [],
-  reply: Schema.Tuple(
-    Big,
-    // limit, used, waiting, last fence
-    Schema.Tuple(Schema.Int, Schema.Int, Schema.Int, Big),
-    Schema.Array(Schema.Tuple(Big, Schema.Int, Millis, Schema.String))
-  ),
-  lua: `
-local lock = open(1)
-local holders, used = {}, 0
-for _, token in ipairs(call("ZRANGEBYSCORE", lock.held, "(" .. text(now), "+inf")) do
-  local entry = read(lock, token)
-  if entry then
-    local remaining = tonumber(call("ZSCORE", lock.held, token)) - now
-    holders[#holders + 1] = { text(entry.number), entry.permits, remaining, entry.metadata }
-    used = used + entry.permits
-  end
-end
-return { text(now), { lock.limit, used, lock.queued, text(lock.last) }, holders }`
-})

@@ -7,20 +7,24 @@
  * reads the inbox, after the acknowledgement (R25). A refused SUBSCRIBE is tried again with back-off and harms nothing.
  * The driver's own re-subscribing is not used: it may reject unhandled.
  */
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Mailbox from "effect/Mailbox"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
+import type { BackendError } from "../../DlockError.js"
 import type { InboxEvent, Store } from "../store.js"
-import { droppedMessages } from "../telemetry.js"
+import * as Telemetry from "../telemetry.js"
+import type { Client } from "./driver.js"
 import type { Connection } from "./link.js"
 import * as Link from "./link.js"
 import * as Wire from "./wire.js"
 
 /** How long a PING may take before the messages count as not arriving. */
-const suspectAfter = Duration.millis(300)
+const suspectAfter = "300 millis"
+
+const unsubscribeWithin = "1 second"
 
 const backOff = Schedule.exponential("100 millis").pipe(
   Schedule.union(Schedule.spaced("5 seconds")),
@@ -33,83 +37,104 @@ export const make = (options: {
   readonly commandTimeout: Duration.Duration
 }): Effect.Effect<Pick<Store, "inbox" | "probe">, never, Scope.Scope> =>
   Effect.gen(function*() {
-    const { channel, connection: { client, owned } } = options
-    const link = yield* Link.make(options.connection, options.commandTimeout)
+    const { channel, connection, commandTimeout } = options
+    const link = yield* Link.make(connection, commandTimeout)
     const inbox = yield* Effect.acquireRelease(Mailbox.make<InboxEvent>(), (mailbox) => mailbox.shutdown)
-    let state: "Subscribed" | "Unsubscribed" = "Unsubscribed"
-
-    const become = (next: typeof state) => {
-      if (state === next) return
-      state = next
-      inbox.unsafeOffer({ _tag: next })
-    }
-    const onMessage = (from: string, payload: string) => {
-      if (from !== channel) return
-      const events = Wire.decode(payload)
-      if (Option.isSome(events)) inbox.unsafeOfferAll(events.value)
-      else droppedMessages.unsafeUpdate(1, [])
-    }
-    const closed = Effect.unsafeMakeLatch(false)
-    const onClose = () => {
-      become("Unsubscribed")
-      closed.unsafeOpen()
-    }
+    const subscriber = new Subscriber(connection.client, channel, link, inbox)
     yield* Effect.acquireRelease(
-      Effect.sync(() => client.on("message", onMessage).on("close", onClose)),
-      () => Effect.sync(() => client.off("message", onMessage).off("close", onClose))
+      Effect.sync(() => connection.client.on("message", subscriber.onMessage).on("close", subscriber.onClose)),
+      (client) => Effect.sync(() => client.off("message", subscriber.onMessage).off("close", subscriber.onClose))
     )
-
-    const subscribe = Effect.suspend(() => {
-      const epoch = link.epoch()
-      return Effect.map(link.run("subscribe", () => client.subscribe(channel)), () => epoch)
-    })
-    let refused = false
-    const keepSubscribed = subscribe.pipe(
-      Effect.tapError((error) =>
-        refused ? Effect.void : Effect.logWarning("Cannot subscribe; waiting for locks is slower until it works", error)
-          .pipe(Effect.tap(() => Effect.sync(() => {
-            refused = true
-          })))
-      ),
-      Effect.retry(backOff),
-      Effect.flatMap((epoch) => {
-        refused = false
-        // The connection may have closed since; then `closed` is open already and the loop goes round at once.
-        if (epoch !== link.epoch()) return Effect.void
-        closed.unsafeClose()
-        become("Subscribed")
-        return closed.await
-      })
-    )
-    yield* keepSubscribed.pipe(
-      Effect.forever,
+    yield* subscriber.keepSubscribed.pipe(
       Effect.annotateLogs({ package: "effect-dlock", module: "subscriber" }),
       Effect.forkScoped,
       Effect.interruptible
     )
-    if (!owned) {
-      yield* Effect.addFinalizer(() =>
-        link.run("unsubscribe", () => client.unsubscribe(channel)).pipe(Effect.timeout("1 second"), Effect.ignore)
-      )
+    if (!connection.owned) {
+      yield* Effect.addFinalizer(() => Effect.ignore(Effect.timeout(subscriber.unsubscribe, unsubscribeWithin)))
     }
-
-    let probing = false
-    const probe = Effect.suspend(() => {
-      if (probing || state === "Unsubscribed") return Effect.void
-      probing = true
-      const epoch = link.epoch()
-      const ping = link.run("ping", () => client.ping()).pipe(
-        Effect.exit,
-        Effect.map((exit) => {
-          probing = false
-          if (epoch === link.epoch()) become(exit._tag === "Success" ? "Subscribed" : "Unsubscribed")
-        })
-      )
-      const suspect = Effect.sync(() => {
-        if (probing) become("Unsubscribed")
-      }).pipe(Effect.delay(suspectAfter), Effect.zipRight(Effect.never))
-      return Effect.raceFirst(ping, suspect)
-    })
-
-    return { inbox, probe }
+    return { inbox, probe: subscriber.probe }
   })
+
+class Subscriber {
+  state: "Subscribed" | "Unsubscribed" = "Unsubscribed"
+  probing = false
+  refused = false
+  readonly closed = Effect.unsafeMakeLatch(false)
+
+  constructor(
+    readonly client: Client,
+    readonly channel: string,
+    readonly link: Link.Link,
+    readonly inbox: Mailbox.Mailbox<InboxEvent>
+  ) {}
+
+  become(state: typeof this.state): void {
+    if (this.state === state) return
+    this.state = state
+    this.inbox.unsafeOffer({ _tag: state })
+  }
+
+  readonly onMessage = (channel: string, payload: string): void => {
+    if (channel !== this.channel) return
+    const events = Wire.decode(payload)
+    if (Option.isSome(events)) this.inbox.unsafeOfferAll(events.value)
+    else Telemetry.droppedMessages.unsafeUpdate(1, [])
+  }
+
+  readonly onClose = (): void => {
+    this.become("Unsubscribed")
+    this.closed.unsafeOpen()
+  }
+
+  /** The epoch in which it was acknowledged. */
+  readonly subscribe: Effect.Effect<number, BackendError> = Effect.suspend(() => {
+    const epoch = this.link.epoch()
+    return Effect.as(this.link.run("subscribe", (client) => client.subscribe(this.channel)), epoch)
+  })
+
+  readonly unsubscribe: Effect.Effect<unknown, BackendError> = Effect.suspend(() =>
+    this.link.run("unsubscribe", (client) => client.unsubscribe(this.channel))
+  )
+
+  /** One warning for each time that it begins to fail. */
+  warnOnce(error: BackendError): Effect.Effect<void> {
+    if (this.refused) return Effect.void
+    this.refused = true
+    return Effect.logWarning(`Cannot subscribe; waiters are slower until it works. ${error.message}`)
+  }
+
+  readonly keepSubscribed: Effect.Effect<never> = Effect.suspend(() => this.subscribe).pipe(
+    Effect.tapError((error) => this.warnOnce(error)),
+    Effect.retry(backOff),
+    Effect.orDie,
+    Effect.flatMap((epoch) => {
+      this.refused = false
+      // It may have closed since it was sent. Then the subscription is gone with it, and the loop goes round at once.
+      if (epoch !== this.link.epoch()) return Effect.void
+      this.closed.unsafeClose()
+      this.become("Subscribed")
+      return this.closed.await
+    }),
+    Effect.forever
+  )
+
+  /** A link that does not answer within `commandTimeout` is opened anew; messages are not trusted for that long. */
+  readonly probe: Effect.Effect<void> = Effect.suspend(() => {
+    if (this.probing || this.state === "Unsubscribed") return Effect.void
+    this.probing = true
+    const epoch = this.link.epoch()
+    const ping = this.link.run("ping", (client) => client.ping()).pipe(
+      Effect.exit,
+      Effect.map((exit) => {
+        this.probing = false
+        if (epoch === this.link.epoch()) this.become(exit._tag === "Success" ? "Subscribed" : "Unsubscribed")
+      })
+    )
+    const suspect = Effect.sync(() => this.become("Unsubscribed")).pipe(
+      Effect.delay(suspectAfter),
+      Effect.zipRight(Effect.never)
+    )
+    return Effect.raceFirst(ping, suspect)
+  })
+}

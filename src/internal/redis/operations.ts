@@ -1,0 +1,63 @@
+/** The scripts for operators: look at a lock, and take it away. */
+import * as Schema from "effect/Schema"
+import { script } from "./script.js"
+import type { LockKeys } from "./scripts.js"
+import { Big, Millis, Unsettled } from "./scripts.js"
+
+/**
+ * Takes the lock from every holder whose fence is at most the one given, and tells them. A later grant is never
+ * touched, so a copy of the command is harmless (R17).
+ *
+ * @internal
+ */
+export const revoke = script({
+  name: "revoke",
+  keys: (input: { readonly lock: LockKeys; readonly fence: number }) => [...input.lock],
+  args: (input) => [input.fence],
+  reply: Schema.Tuple(Big, Unsettled, Schema.Int),
+  lua: `
+local lock = open(1)
+local revoked = 0
+for _, token in ipairs(call("ZRANGE", lock.held, 0, -1)) do
+  local entry = read(lock, token)
+  if entry and entry.kind == "h" and entry.number <= tonumber(ARGV[1]) then
+    forget(lock, token, entry)
+    tell(entry.inbox, "revoked", token, entry.number)
+    revoked = revoked + 1
+  end
+end
+expire(lock)
+grant(lock, {})
+close(lock)
+publish()
+return { text(now), lock.unsettled and { 1 } or {}, revoked }`
+})
+
+/**
+ * Looks, and changes nothing. Tokens are secrets and are not told (R19).
+ *
+ * @internal
+ */
+export const inspect = script({
+  name: "inspect",
+  keys: (input: { readonly lock: LockKeys }) => [...input.lock],
+  args: () => [],
+  reply: Schema.Tuple(
+    Big,
+    // limit, used, waiting, last fence
+    Schema.Tuple(Schema.Int, Schema.Int, Schema.Int, Big),
+    Schema.Array(Schema.Tuple(Big, Schema.Int, Millis, Schema.String))
+  ),
+  lua: `
+local lock = open(1)
+local holders, used = {}, 0
+for _, token in ipairs(call("ZRANGEBYSCORE", lock.held, "(" .. text(now), "+inf")) do
+  local entry = read(lock, token)
+  if entry then
+    local remaining = tonumber(call("ZSCORE", lock.held, token)) - now
+    holders[#holders + 1] = { text(entry.number), entry.permits, remaining, entry.metadata }
+    used = used + entry.permits
+  end
+end
+return { text(now), { lock.limit, used, lock.queued, text(lock.last) }, holders }`
+})

@@ -1,0 +1,29 @@
+/**
+ * Acquires without an answer yet (R15). A copy of one may reach the server after its leave only when the leave went by a
+ * later connection; only then is a tombstone worth its memory. Past `notAfter` the server refuses the copy itself (R3).
+ */
+export interface Unanswered {
+  readonly sent: (token: string, notAfter: number) => void
+  readonly answered: (token: string) => void
+  /** Until when the token's tombstone must stand, by the server's clock; 0 for none. */
+  readonly buriedUntil: (token: string) => number
+}
+
+export const make = (epoch: () => number, serverMillis: () => number): Unanswered => {
+  const acquires = new Map<string, { readonly epoch: number; readonly notAfter: number }>()
+  return {
+    sent: (token, notAfter) => {
+      // In order of `notAfter`, so the first that may still matter ends the clean-up.
+      for (const [old, acquire] of acquires) {
+        if (acquire.notAfter >= serverMillis()) break
+        acquires.delete(old)
+      }
+      acquires.set(token, { epoch: epoch(), notAfter })
+    },
+    answered: (token) => void acquires.delete(token),
+    buriedUntil: (token) => {
+      const acquire = acquires.get(token)
+      return acquire === undefined || acquire.epoch === epoch() ? 0 : acquire.notAfter
+    }
+  }
+}
