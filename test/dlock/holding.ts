@@ -1,0 +1,169 @@
+/** What holds for a lock that is held: renewal, loss, release, fencing; and for the effect that runs under it. */
+import { assert, describe } from "@effect/vitest"
+import { Cause, Deferred, Duration, Effect, Exit, Fiber, Option, Scope } from "effect"
+import type { World } from "./world.js"
+import { isFree, newKey, untilFree, untilWaiting } from "./world.js"
+
+export const holding = ({ elapse, makeServer, name, test, ttlMillis }: World): void => {
+  describe(`holding on ${name}`, () => {
+    const setup = Effect.gen(function*() {
+      const process = yield* makeServer
+      return { key: yield* newKey, a: yield* process, b: yield* process }
+    })
+    const lostReason = (exit: Exit.Exit<unknown, unknown>): unknown => {
+      const error = Exit.isFailure(exit) ? Option.getOrUndefined(Cause.failureOption(exit.cause)) : undefined
+      return error !== null && typeof error === "object" && "reason" in error ? error.reason : error
+    }
+
+    test("a held lock is renewed for as long as its scope is open", () =>
+      Effect.gen(function*() {
+        const { a, b, key } = yield* setup
+        const lock = yield* a.dlock.once(key)
+        yield* elapse(3)
+        yield* lock.check
+        assert.isAbove(Duration.toMillis(yield* lock.remaining), ttlMillis / 3)
+        assert.strictEqual((yield* Effect.flip(b.dlock.once(key)))._tag, "LockAcquisitionError")
+      }))
+
+    test("without renewal the lease ends after its ttl, and the holder is told before another gets in", () =>
+      Effect.gen(function*() {
+        const { a, b, key } = yield* setup
+        const lock = yield* a.dlock.once(key, { renew: false })
+        const told: Array<string> = []
+        yield* Effect.fork(Effect.catchAll(lock.lost, () => Effect.sync(() => told.push("lost"))))
+        const next = yield* Effect.fork(Effect.tap(b.dlock.lock(key), () => Effect.sync(() => told.push("next"))))
+        yield* elapse(1.2)
+        yield* Fiber.join(next)
+        assert.deepStrictEqual(told, ["lost", "next"])
+        assert.strictEqual(lostReason(yield* Effect.exit(lock.check)), "Expired")
+        assert.strictEqual(Duration.toMillis(yield* lock.remaining), 0)
+      }))
+
+    test("a lock granted out of the queue without renewal lasts a whole ttl", () =>
+      Effect.gen(function*() {
+        const { a, b, key } = yield* setup
+        const holder = yield* a.dlock.once(key)
+        const waiter = yield* Effect.fork(b.dlock.lock(key, { renew: false }))
+        yield* untilWaiting(a.dlock, key, 1)
+        yield* elapse(0.2)
+        yield* holder.release
+        const lock = yield* Fiber.join(waiter)
+        assert.isAbove(Duration.toMillis(yield* lock.remaining), ttlMillis * 0.85)
+      }))
+
+    test("maxHold ends a lease however often it was renewed", () =>
+      Effect.gen(function*() {
+        const { a, key } = yield* setup
+        const lock = yield* a.dlock.once(key, { maxHold: ttlMillis * 1.5 })
+        yield* elapse(1)
+        yield* lock.check
+        yield* elapse(1)
+        assert.strictEqual(lostReason(yield* Effect.exit(lock.check)), "MaxHold")
+        yield* untilFree(a.dlock, key)
+      }))
+
+    test("extend lengthens the lease and never shortens it", () =>
+      Effect.gen(function*() {
+        const { a, key } = yield* setup
+        const lock = yield* a.dlock.once(key, { renew: false })
+        yield* lock.extend(ttlMillis * 3)
+        const long = Duration.toMillis(yield* lock.remaining)
+        assert.isAbove(long, ttlMillis * 2.5)
+        yield* lock.extend(ttlMillis / 2)
+        assert.isAbove(Duration.toMillis(yield* lock.remaining), ttlMillis * 2.4)
+      }))
+
+    test("release gives the lock back once; a second release, and the scope's, touch nobody else's", () =>
+      Effect.gen(function*() {
+        const { a, b, key } = yield* setup
+        const scope = yield* Scope.make()
+        const lock = yield* Scope.extend(a.dlock.once(key), scope)
+        yield* lock.release
+        const next = yield* b.dlock.once(key)
+        yield* lock.release
+        yield* Scope.close(scope, Exit.void)
+        assert.isTrue(Exit.isFailure(yield* Effect.exit(lock.check)))
+        assert.deepStrictEqual((yield* a.dlock.inspect(key)).holders.map((holder) => holder.fencingToken), [
+          next.fencingToken
+        ])
+      }))
+
+    test("fencing tokens grow with every owner, and owner tokens are never used twice", () =>
+      Effect.gen(function*() {
+        const { a, b, key } = yield* setup
+        const locks = yield* Effect.forEach(
+          Array.from({ length: 20 }, (_, i) => i % 2 === 0 ? a.dlock : b.dlock),
+          (dlock) => Effect.scoped(dlock.once(key))
+        )
+        locks.slice(1).forEach((lock, i) => assert.isAbove(lock.fencingToken, locks[i]?.fencingToken ?? Infinity))
+        assert.strictEqual(new Set(locks.map((lock) => lock.token)).size, 20)
+        assert.isTrue(locks.every((lock) => Number.isSafeInteger(lock.fencingToken)))
+      }))
+
+    test("a forced release tells the holder at once, interrupts its effect, and spares the next holder", () =>
+      Effect.gen(function*() {
+        const { a, b, key } = yield* setup
+        const inside = yield* Deferred.make<void>()
+        const interrupted = yield* Deferred.make<void>()
+        const body = Effect.zipRight(Deferred.succeed(inside, void 0), Effect.never).pipe(
+          Effect.onInterrupt(() => Deferred.succeed(interrupted, void 0))
+        )
+        const holder = yield* Effect.fork(Effect.exit(a.dlock.withLock(body, key)))
+        yield* Deferred.await(inside)
+        assert.strictEqual(yield* b.dlock.forceRelease(key), 1)
+        yield* Deferred.await(interrupted)
+        assert.strictEqual(lostReason(yield* Fiber.join(holder)), "Revoked")
+        const next = yield* b.dlock.once(key)
+        yield* next.check
+        assert.strictEqual((yield* a.dlock.inspect(key)).holders.length, 1)
+      }))
+
+    test("forcing a lock that nobody holds releases nothing", () =>
+      Effect.gen(function*() {
+        const { a, key } = yield* setup
+        assert.strictEqual(yield* a.dlock.forceRelease(key), 0)
+      }))
+
+    test("withLock gives the result of its effect and releases, whether it succeeds, fails, dies or is interrupted", () =>
+      Effect.gen(function*() {
+        const { a, key } = yield* setup
+        assert.strictEqual(yield* a.dlock.withLock(Effect.succeed(1), key), 1)
+        assert.isTrue(yield* isFree(a.dlock, key))
+        assert.strictEqual(yield* Effect.flip(a.dlock.withLock(Effect.fail("no"), key)), "no")
+        assert.isTrue(yield* isFree(a.dlock, key))
+        const died = yield* Effect.exit(a.dlock.withLock(Effect.dieMessage("bug"), key))
+        assert.isTrue(Exit.isFailure(died) && Cause.isDie(died.cause))
+        assert.isTrue(yield* isFree(a.dlock, key))
+        const inside = yield* Deferred.make<void>()
+        const fiber = yield* Effect.fork(
+          a.dlock.withLock(Effect.zipRight(Deferred.succeed(inside, void 0), Effect.never), key)
+        )
+        yield* Deferred.await(inside)
+        yield* Fiber.interrupt(fiber)
+        assert.isTrue(yield* isFree(a.dlock, key))
+      }))
+
+    test("guard interrupts its effect when the lock is released under it", () =>
+      Effect.gen(function*() {
+        const { a, key } = yield* setup
+        const lock = yield* a.dlock.once(key)
+        const fiber = yield* Effect.fork(Effect.exit(lock.guard(Effect.never)))
+        yield* Effect.yieldNow()
+        yield* lock.release
+        assert.isTrue(Exit.isFailure(yield* Fiber.join(fiber)))
+      }))
+
+    test("options that can only be a mistake die, and the message names the option", () =>
+      Effect.gen(function*() {
+        const { a, key } = yield* setup
+        const bad = [{ ttl: 0 }, { ttl: -1 }, { ttl: Infinity }, { wait: -5 }, { maxHold: 0 }, {
+          metadata: "x".repeat(257)
+        }]
+        for (const options of bad) {
+          const exit = yield* Effect.exit(a.dlock.lock(key, options))
+          assert.isTrue(Exit.isFailure(exit) && Cause.isDie(exit.cause))
+          assert.include(Exit.isFailure(exit) ? Cause.pretty(exit.cause) : "", Object.keys(options)[0] ?? "?")
+        }
+      }))
+  })
+}

@@ -1,0 +1,126 @@
+/**
+ * The worlds that the suites of this folder run in: processes that share one lock server, and a way for time to pass.
+ * Everything is observed through the public service.
+ */
+import { it } from "@effect/vitest"
+import { Effect, Exit, Layer, Scope, TestClock } from "effect"
+import { randomUUID } from "node:crypto"
+import { inject } from "vitest"
+import { BackendError } from "../../src/DlockError.js"
+import { Dlock, PubSubLayer, RedisLayer } from "../../src/index.js"
+import * as Assembly from "../../src/internal/dlock.js"
+import * as Memory from "../../src/internal/memory/store.js"
+import type { Store } from "../../src/internal/store.js"
+
+/** One process of an application: its service, and its sudden death. */
+export interface Process {
+  readonly dlock: Dlock.Service
+  /** From now on it sends nothing and hears nothing. */
+  readonly crash: Effect.Effect<void>
+}
+
+export interface World {
+  readonly name: string
+  /** The ttl of every process's layer. */
+  readonly ttlMillis: number
+  readonly test: (name: string, run: () => Effect.Effect<void, unknown, Scope.Scope>) => void
+  readonly makeServer: Effect.Effect<Effect.Effect<Process, never, Scope.Scope>>
+  /** Lets that many ttls pass. */
+  readonly elapse: (ttls: number) => Effect.Effect<void>
+}
+
+/** A store whose process can die: then no call gets through. */
+const mortal = (store: Store) => {
+  let dead = false
+  const unlessDead = <A>(call: Effect.Effect<A, BackendError>): Effect.Effect<A, BackendError> =>
+    Effect.suspend(() =>
+      dead
+        ? new BackendError({ operation: "any", reason: "Unreachable", outcome: "Unknown", cause: new Error("crashed") })
+        : call
+    )
+  const mortalStore: Store = {
+    inbox: store.inbox,
+    probe: store.probe,
+    acquire: (request) => unlessDead(store.acquire(request)),
+    refresh: (request) => unlessDead(store.refresh(request)),
+    leave: (items) => unlessDead(store.leave(items)),
+    revoke: (target, fence) => unlessDead(store.revoke(target, fence)),
+    inspect: (target) => unlessDead(store.inspect(target))
+  }
+  return {
+    store: mortalStore,
+    die: Effect.sync(() => {
+      dead = true
+    })
+  }
+}
+
+const memoryTtlMillis = 10_000
+
+export const memory: World = {
+  name: "memory",
+  ttlMillis: memoryTtlMillis,
+  test: it.scoped,
+  makeServer: Effect.map(Memory.makeServer, (server) =>
+    Effect.gen(function*() {
+      const connection = yield* Effect.acquireRelease(Scope.make(), (scope) => Scope.close(scope, Exit.void))
+      const { die, store } = mortal(yield* Scope.extend(server.connect(randomUUID()), connection))
+      const dlock = yield* Assembly.make(store, { ttl: memoryTtlMillis })
+      return { dlock, crash: Effect.zipRight(die, Scope.close(connection, Exit.void)) }
+    })),
+  // In steps, as time passes: a timer that is set at the end of one step must find its own time still ahead.
+  elapse: (ttls) => TestClock.adjust(memoryTtlMillis / 20).pipe(Effect.repeatN(Math.ceil(ttls * 20) - 1))
+}
+
+const redisTtlMillis = 1_000
+
+export const redis: World = {
+  name: "Redis",
+  ttlMillis: redisTtlMillis,
+  test: it.scopedLive,
+  makeServer: Effect.sync(() =>
+    Effect.gen(function*() {
+      const context = yield* Layer.build(
+        Dlock.layerOptions({ ttl: redisTtlMillis }).pipe(
+          Layer.provideMerge(PubSubLayer.layer),
+          Layer.provideMerge(RedisLayer.layer({ url: inject("redisUrl") }))
+        )
+      ).pipe(Effect.orDie)
+      const { client } = yield* Effect.provide(RedisLayer.Redis, context)
+      const { client: subscriber } = yield* Effect.provide(PubSubLayer.PubSub, context)
+      const dlock = yield* Effect.provide(Dlock.Dlock, context)
+      return {
+        dlock,
+        crash: Effect.sync(() => {
+          client.disconnect()
+          subscriber.disconnect()
+        })
+      }
+    })
+  ),
+  elapse: (ttls) => Effect.sleep(ttls * redisTtlMillis)
+}
+
+export const newKey: Effect.Effect<string> = Effect.sync(() => `key-${randomUUID()}`)
+
+/** Waits, without letting test time pass, until that many wait for the key. */
+export const untilWaiting = (dlock: Dlock.Service, key: string, waiting: number): Effect.Effect<void> =>
+  dlock.inspect(key).pipe(
+    Effect.orDie,
+    Effect.tap(Effect.yieldNow()),
+    Effect.repeat({ until: (found) => found.waiting === waiting, times: 100_000 }),
+    Effect.flatMap((found) =>
+      found.waiting === waiting ? Effect.void : Effect.dieMessage(`${found.waiting} wait, not ${waiting}`)
+    )
+  )
+
+/** Nothing of the lock is left but its last fencing token. */
+export const isFree = (dlock: Dlock.Service, key: string): Effect.Effect<boolean> =>
+  Effect.map(Effect.orDie(dlock.inspect(key)), (found) => found.holders.length === 0 && found.waiting === 0)
+
+export const untilFree = (dlock: Dlock.Service, key: string): Effect.Effect<void> =>
+  isFree(dlock, key).pipe(
+    Effect.tap(Effect.yieldNow()),
+    Effect.repeat({ until: (free) => free, times: 100_000 }),
+    Effect.flatMap((free) => free ? Effect.void : Effect.dieMessage(`${key} is not free`))
+  )
