@@ -1,0 +1,143 @@
+/**
+ * A store that answers when the test says so, in any order, and sends what messages the test wants. With it each
+ * interleaving of docs/protocol.md can be played by hand, under TestClock.
+ */
+import { Duration, Effect, Mailbox } from "effect"
+import { BackendError } from "../../src/DlockError.js"
+import type { Engine, Request } from "../../src/internal/engine/engine.js"
+import * as EngineModule from "../../src/internal/engine/engine.js"
+import type { Lease } from "../../src/internal/engine/lease.js"
+import type {
+  AcquireAnswer,
+  AcquireRequest,
+  Answer,
+  InboxEvent,
+  LeaveItem,
+  RefreshItem,
+  Store,
+  Target
+} from "../../src/internal/store.js"
+
+interface Asked<In, Out> {
+  readonly input: In
+  readonly reply: (answer: Out, unsettled?: ReadonlyArray<Target>) => void
+  readonly fail: () => void
+}
+
+interface Refresh {
+  readonly items: ReadonlyArray<RefreshItem>
+  readonly subscribed: boolean
+  readonly also?: ReadonlyArray<Target>
+}
+
+const failure = new BackendError({
+  operation: "test",
+  reason: "Unreachable",
+  outcome: "Unknown",
+  cause: new Error("cut")
+})
+
+/** The calls of one verb that wait for their answer. */
+const verb = <In, Out>() => {
+  const calls: Array<Asked<In, Out>> = []
+  const open: Array<() => void> = []
+  let hungUp = false
+  const call = (input: In) =>
+    Effect.async<{ answer: Out; unsettled: ReadonlyArray<Target> }, BackendError>((resume) => {
+      const fail = () => resume(Effect.fail(failure))
+      if (hungUp) return fail()
+      open.push(fail)
+      calls.push({
+        input,
+        reply: (answer, unsettled = []) => resume(Effect.succeed({ answer, unsettled })),
+        fail
+      })
+    })
+  /** From now on every call fails, and those that were never answered do. A test is over. */
+  const hangUp = () => {
+    hungUp = true
+    open.forEach((fail) => fail())
+  }
+  /** The oldest call that has not been taken yet. */
+  const next: Effect.Effect<Asked<In, Out>> = Effect.suspend(() => {
+    const first = calls.shift()
+    return first ? Effect.succeed(first) : Effect.zipRight(Effect.yieldNow(), next)
+  })
+  return { call, next, calls, hangUp }
+}
+
+export const makeHands = Effect.gen(function*() {
+  const inbox = yield* Mailbox.make<InboxEvent>()
+  const acquire = verb<AcquireRequest, AcquireAnswer>()
+  const refresh = verb<Refresh, ReadonlyArray<Answer>>()
+  const leave = verb<ReadonlyArray<LeaveItem>, ReadonlyArray<BackendError | undefined>>()
+  let probes = 0
+  const store: Store = {
+    acquire: acquire.call,
+    refresh: refresh.call,
+    leave: leave.call,
+    revoke: () => Effect.die("not used here"),
+    inspect: () => Effect.die("not used here"),
+    inbox,
+    probe: Effect.sync(() => {
+      probes++
+    })
+  }
+  /** Sends a message, and lets it arrive. */
+  const send = (event: InboxEvent) => Effect.zipRight(inbox.offer(event), settleFibers)
+  return { store, acquire, refresh, leave, send, probes: () => probes }
+})
+
+/** Lets every fiber run until it waits for something. */
+export const settleFibers = Effect.repeatN(Effect.yieldNow(), 20)
+
+export const ttlMillis = 9_000
+export const commandTimeoutMillis = 5_000
+
+const request: Request = {
+  claims: [{ kind: "lock", key: "k", permits: 1, limit: 1 }],
+  ttlMillis,
+  renew: true,
+  maxHoldMillis: Infinity,
+  metadata: "",
+  waitMillis: Infinity
+}
+
+/** An engine on a hand-driven store, subscribed. */
+export const setup = Effect.gen(function*() {
+  const hands = yield* makeHands
+  let tokens = 0
+  const engine = yield* EngineModule.make({
+    store: hands.store,
+    commandTimeout: Duration.millis(commandTimeoutMillis),
+    makeToken: () => `token-${++tokens}`
+  })
+  yield* Effect.addFinalizer(() =>
+    Effect.sync(() => {
+      for (const { hangUp } of [hands.acquire, hands.refresh, hands.leave]) hangUp()
+    })
+  )
+  yield* hands.send({ _tag: "Subscribed" })
+  const acquire = (options: Partial<Request> = {}) =>
+    Effect.uninterruptibleMask((restore) => engine.acquire({ ...request, ...options }, restore))
+  return { ...hands, engine, request, start: (options?: Partial<Request>) => Effect.fork(acquire(options)) }
+})
+
+export const waiting = (options: Partial<Extract<AcquireAnswer, { readonly _tag: "Waiting" }>> = {}) => ({
+  _tag: "Waiting" as const,
+  remainingMillis: ttlMillis,
+  lastFence: 100,
+  rank: 0,
+  holderEndsMillis: undefined,
+  ...options
+})
+
+export const granted = (fence: number, remainingMillis = ttlMillis) => ({
+  _tag: "Granted" as const,
+  remainingMillis,
+  fences: [fence]
+})
+
+/** Milliseconds that the lease still has; -1 when it was lost. */
+export const left = (engine: Engine, lease: Lease): Effect.Effect<number> =>
+  Effect.orElseSucceed(engine.remaining(lease), () => -1)

@@ -1,0 +1,173 @@
+/** The rules of docs/protocol.md that an engine upholds while it holds, one interleaving each. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit, Fiber, TestClock } from "effect"
+import { granted, left, settleFibers, setup, ttlMillis, waiting } from "./handStore.js"
+
+const drift = (millis: number) => millis * 0.01 + 2
+
+describe("a held lease", () => {
+  const held = Effect.gen(function*() {
+    const parts = yield* setup
+    const fiber = yield* parts.start()
+    const asked = yield* parts.acquire.next
+    asked.reply(granted(7))
+    const lease = yield* Effect.orDie(Fiber.join(fiber))
+    const lost = yield* Effect.fork(Effect.flip(parts.engine.lost(lease)))
+    yield* settleFibers
+    return { ...parts, lease, lost }
+  })
+  const heldAnswer = (remainingMillis: number) => [{ _tag: "Held" as const, remainingMillis, fence: 7 }]
+
+  it.scoped("is renewed every third of its ttl", () =>
+    Effect.gen(function*() {
+      const { engine, lease, refresh } = yield* held
+      for (let i = 0; i < 5; i++) {
+        yield* TestClock.adjust(ttlMillis / 3)
+        const renewal = yield* refresh.next
+        renewal.reply(heldAnswer(ttlMillis))
+        yield* settleFibers
+        assert.strictEqual(refresh.calls.length, 0)
+      }
+      assert.approximately(yield* left(engine, lease), ttlMillis - drift(ttlMillis), 1)
+    }))
+
+  it.scoped("is lost at its own deadline when Redis does not answer, before Redis lets another in", () =>
+    Effect.gen(function*() {
+      const { leave, lost, refresh } = yield* held
+      yield* TestClock.adjust(ttlMillis / 3)
+      yield* refresh.next
+      yield* TestClock.adjust(Math.ceil(ttlMillis * (2 / 3) - drift(ttlMillis)) - 1)
+      assert.strictEqual((yield* Fiber.poll(lost))._tag, "None")
+      yield* TestClock.adjust(1)
+      yield* settleFibers
+      assert.deepInclude({ ...(yield* Fiber.join(lost)) }, { reason: "Unreachable", fencingToken: 7 })
+      yield* leave.next
+    }))
+
+  it.scoped("is renewed again and again until its deadline when renewals fail", () =>
+    Effect.gen(function*() {
+      const { engine, lease, refresh } = yield* held
+      yield* TestClock.adjust(ttlMillis / 3)
+      for (let i = 0; i < 4; i++) {
+        const renewal = yield* refresh.next
+        renewal.fail()
+        yield* settleFibers
+        yield* TestClock.adjust(ttlMillis / 10)
+      }
+      const renewal = yield* refresh.next
+      renewal.reply(heldAnswer(ttlMillis))
+      yield* settleFibers
+      assert.approximately(yield* left(engine, lease), ttlMillis - drift(ttlMillis), 1)
+    }))
+
+  it.scoped("R6: no answer ever moves its deadline back", () =>
+    Effect.gen(function*() {
+      const { engine, lease, refresh } = yield* held
+      const extending = yield* Effect.fork(engine.extend(lease, ttlMillis * 4))
+      const extension = yield* refresh.next
+      assert.strictEqual(extension.input.items[0]?.ttlMillis, ttlMillis * 4)
+      extension.reply(heldAnswer(ttlMillis * 4))
+      yield* Effect.orDie(Fiber.join(extending))
+      const shorter = yield* Effect.fork(engine.extend(lease, ttlMillis))
+      const second = yield* refresh.next
+      second.reply(heldAnswer(ttlMillis))
+      yield* Effect.orDie(Fiber.join(shorter))
+      assert.approximately(yield* left(engine, lease), ttlMillis * 4 - drift(ttlMillis * 4), 1)
+    }))
+
+  it.scoped("R13: that the store calls waiting, asked after the grant, is lost and given back", () =>
+    Effect.gen(function*() {
+      const { leave, lease, lost, refresh } = yield* held
+      yield* TestClock.adjust(ttlMillis / 3)
+      const renewal = yield* refresh.next
+      renewal.reply([waiting()])
+      assert.strictEqual((yield* Fiber.join(lost)).reason, "Superseded")
+      assert.deepStrictEqual((yield* leave.next).input.map((item) => item.token), [lease.token])
+    }))
+
+  it.scoped("R13: an answer to a question from before the grant says nothing about it", () =>
+    Effect.gen(function*() {
+      const { acquire, engine, refresh, send, start } = yield* setup
+      const fiber = yield* start()
+      const asked = yield* acquire.next
+      asked.reply(waiting())
+      yield* TestClock.adjust(ttlMillis / 3)
+      const heartbeat = yield* refresh.next
+      yield* TestClock.adjust(100)
+      yield* send({ _tag: "Granted", token: asked.input.token, fence: 101 })
+      const lease = yield* Effect.orDie(Fiber.join(fiber))
+      heartbeat.reply([waiting()])
+      yield* settleFibers
+      assert.isAbove(yield* left(engine, lease), 0)
+    }))
+
+  it.scoped("R19: a message for a token that is not ours, or with another fence, changes nothing", () =>
+    Effect.gen(function*() {
+      const { engine, lease, send } = yield* held
+      yield* send({ _tag: "Revoked", token: "stranger", fence: 7 })
+      yield* send({ _tag: "Granted", token: "stranger", fence: 8 })
+      yield* send({ _tag: "Revoked", token: lease.token, fence: 6 })
+      assert.isAbove(yield* left(engine, lease), 0)
+      yield* send({ _tag: "Revoked", token: lease.token, fence: 7 })
+      assert.strictEqual(yield* left(engine, lease), -1)
+    }))
+
+  it.scoped("R23: is over for whoever asks after its deadline, though no timer has fired", () =>
+    Effect.gen(function*() {
+      const { engine, keeperNow, lease } = yield* Effect.map(held, (parts) => ({
+        ...parts,
+        keeperNow: parts.engine.keeper
+      }))
+      const late = keeperNow.now() + ttlMillis
+      keeperNow.now = () => late
+      assert.strictEqual(yield* left(engine, lease), -1)
+      assert.isTrue(Exit.isFailure(yield* Effect.exit(engine.extend(lease, ttlMillis))))
+    }))
+
+  it.scoped("10,000 leases are renewed in 40 commands a period, all of them", () =>
+    Effect.gen(function*() {
+      const { acquire, refresh, start } = yield* setup
+      for (let i = 0; i < 10_000; i++) {
+        const fiber = yield* start()
+        const asked = yield* acquire.next
+        asked.reply(granted(i + 1))
+        yield* Fiber.await(fiber)
+        if (i % 10 === 0) yield* TestClock.adjust(1)
+      }
+      let commands = 0
+      const renewed = new Map<string, number>()
+      const answerAll = Effect.sync(() => {
+        for (const renewal of refresh.calls.splice(0)) {
+          commands++
+          assert.isAtMost(renewal.input.items.length, 256)
+          for (const { token } of renewal.input.items) renewed.set(token, (renewed.get(token) ?? 0) + 1)
+          renewal.reply(renewal.input.items.map(() => heldAnswer(ttlMillis)[0]!))
+        }
+      })
+      // The first period brings leases of different ages together.
+      for (let i = 0; i < 30; i++) yield* Effect.zipRight(TestClock.adjust(100), answerAll)
+      commands = 0
+      renewed.clear()
+      for (let i = 0; i < 90; i++) {
+        yield* Effect.zipRight(TestClock.adjust(100), Effect.zipRight(settleFibers, answerAll))
+      }
+      assert.strictEqual(renewed.size, 10_000)
+      assert.isAtMost(commands, 3 * Math.ceil(10_000 / 256) + 3)
+    }), 60_000)
+
+  it.scoped("closing the engine gives everything back and lets nobody wait on", () =>
+    Effect.gen(function*() {
+      const { acquire, engine, leave, lease, start } = yield* held
+      const waiter = yield* start()
+      const asked = yield* acquire.next
+      asked.reply(waiting())
+      yield* settleFibers
+      engine.close()
+      assert.isTrue(Exit.isFailure(yield* Fiber.await(waiter)))
+      assert.strictEqual(yield* left(engine, lease), -1)
+      const items = [yield* leave.next, yield* leave.next].flatMap((one) => one.input.map((item) => item.token))
+      assert.sameMembers(items, [lease.token, asked.input.token])
+      const late = yield* start()
+      assert.isTrue(Exit.isFailure(yield* Fiber.await(late)))
+    }))
+})

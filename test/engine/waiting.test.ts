@@ -1,0 +1,261 @@
+/** The rules of docs/protocol.md that an engine upholds while it waits, one interleaving each. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit, Fiber, TestClock } from "effect"
+import { commandTimeoutMillis, granted, left, settleFibers, setup, ttlMillis, waiting } from "./handStore.js"
+
+const drift = (millis: number) => millis * 0.01 + 2
+
+describe("a waiter", () => {
+  it.scoped("R2: ignores a grant whose fence is not above what it was told while waiting", () =>
+    Effect.gen(function*() {
+      const { acquire, refresh, send, start } = yield* setup
+      const fiber = yield* start()
+      const asked = yield* acquire.next
+      asked.reply(waiting({ lastFence: 100 }))
+      yield* TestClock.adjust("3 seconds")
+      const heartbeat = yield* refresh.next
+      heartbeat.reply([waiting({ lastFence: 200 })])
+      yield* settleFibers
+      yield* send({ _tag: "Granted", token: asked.input.token, fence: 150 })
+      assert.strictEqual((yield* Fiber.poll(fiber))._tag, "None")
+      yield* send({ _tag: "Granted", token: asked.input.token, fence: 201 })
+      assert.strictEqual((yield* Fiber.poll(fiber))._tag, "Some")
+    }))
+
+  it.scoped("R2: a token that the store does not know is dead; its caller queues anew with another", () =>
+    Effect.gen(function*() {
+      const { acquire, leave, refresh, start } = yield* setup
+      yield* start()
+      const first = yield* acquire.next
+      first.reply(waiting())
+      yield* TestClock.adjust("3 seconds")
+      const heartbeat = yield* refresh.next
+      heartbeat.reply([{ _tag: "Gone" }])
+      const second = yield* acquire.next
+      assert.notStrictEqual(second.input.token, first.input.token)
+      assert.deepStrictEqual((yield* leave.next).input.map((item) => item.token), [first.input.token])
+    }))
+
+  it.scoped("R4: a grant lasts from the last answered heartbeat of that very token, not of the process", () =>
+    Effect.gen(function*() {
+      const { acquire, engine, refresh, send, start } = yield* setup
+      const first = yield* start()
+      const askedFirst = yield* acquire.next
+      askedFirst.reply(waiting())
+      yield* settleFibers
+      yield* TestClock.adjust(2_000)
+      yield* start()
+      const askedSecond = yield* acquire.next
+      askedSecond.reply(waiting())
+      yield* settleFibers
+      // The second's answer came later. It says nothing about the first.
+      yield* send({ _tag: "Granted", token: askedFirst.input.token, fence: 101 })
+      const lease = yield* Fiber.join(first).pipe(Effect.orDie)
+      assert.strictEqual(refresh.calls.length, 0)
+      assert.approximately(yield* left(engine, lease), ttlMillis - drift(ttlMillis) - 2_000, 1)
+    }))
+
+  it.scoped("R5: the deadline counts from before the command was sent, whenever its answer comes", () =>
+    Effect.gen(function*() {
+      const { acquire, engine, start } = yield* setup
+      const fiber = yield* start()
+      const asked = yield* acquire.next
+      yield* TestClock.adjust(1_500)
+      asked.reply(granted(1))
+      const lease = yield* Fiber.join(fiber).pipe(Effect.orDie)
+      assert.approximately(yield* left(engine, lease), ttlMillis - drift(ttlMillis) - 1_500, 1)
+    }))
+
+  it.scoped("R14: a grant with too little left is confirmed by a round trip before it is used", () =>
+    Effect.gen(function*() {
+      const { acquire, engine, refresh, send, start } = yield* setup
+      const fiber = yield* start()
+      const asked = yield* acquire.next
+      asked.reply(waiting())
+      yield* TestClock.adjust("3 seconds")
+      // This heartbeat is lost on the way.
+      yield* refresh.next
+      yield* TestClock.adjust("4 seconds")
+      yield* send({ _tag: "Granted", token: asked.input.token, fence: 101 })
+      assert.strictEqual((yield* Fiber.poll(fiber))._tag, "None")
+      const confirmation = yield* refresh.next
+      confirmation.reply([{ _tag: "Held", remainingMillis: ttlMillis, fence: 101 }])
+      const lease = yield* Fiber.join(fiber).pipe(Effect.orDie)
+      assert.approximately(yield* left(engine, lease), ttlMillis - drift(ttlMillis), 1)
+    }))
+
+  it.scoped("R30: a grant that overtakes the answer to its request is kept", () =>
+    Effect.gen(function*() {
+      const { acquire, engine, send, start } = yield* setup
+      const fiber = yield* start()
+      const asked = yield* acquire.next
+      yield* send({ _tag: "Granted", token: asked.input.token, fence: 101 })
+      yield* TestClock.adjust(100)
+      asked.reply(waiting({ lastFence: 100 }))
+      const lease = yield* Fiber.join(fiber).pipe(Effect.orDie)
+      assert.approximately(yield* left(engine, lease), ttlMillis - drift(ttlMillis) - 100, 1)
+    }))
+
+  it.scoped("R10: asks again when the holder's lease ends, the later in the queue the later", () =>
+    Effect.gen(function*() {
+      const { acquire, refresh, start } = yield* setup
+      yield* start()
+      const asked = yield* acquire.next
+      asked.reply(waiting({ rank: 2, holderEndsMillis: 1_000 }))
+      yield* settleFibers
+      yield* TestClock.adjust(1_040)
+      assert.strictEqual(refresh.calls.length, 0)
+      yield* TestClock.adjust(1)
+      yield* settleFibers
+      assert.strictEqual(refresh.calls.length, 1)
+    }))
+
+  it.scoped("R16: is out of the heartbeats in the step in which its caller leaves, before its leave is answered", () =>
+    Effect.gen(function*() {
+      const { acquire, leave, refresh, start } = yield* setup
+      const leaving = yield* start()
+      const left = yield* acquire.next
+      left.reply(waiting())
+      yield* start()
+      const staying = yield* acquire.next
+      staying.reply(waiting())
+      yield* settleFibers
+      yield* Fiber.interrupt(leaving)
+      yield* leave.next
+      yield* TestClock.adjust("3 seconds")
+      const heartbeat = yield* refresh.next
+      assert.deepStrictEqual(heartbeat.input.items.map((item) => item.token), [staying.input.token])
+    }))
+
+  it.scoped("R15: that left before its request was answered is given back, until that is confirmed", () =>
+    Effect.gen(function*() {
+      const { acquire, leave, start } = yield* setup
+      const fiber = yield* start()
+      const asked = yield* acquire.next
+      yield* Fiber.interrupt(fiber)
+      const first = yield* leave.next
+      assert.deepStrictEqual(first.input.map((item) => item.token), [asked.input.token])
+      first.fail()
+      yield* settleFibers
+      yield* TestClock.adjust("100 millis")
+      const second = yield* leave.next
+      assert.deepStrictEqual(second.input, first.input)
+      second.reply([undefined])
+      yield* settleFibers
+      yield* TestClock.adjust("30 seconds")
+      assert.strictEqual(leave.calls.length, 0)
+    }))
+
+  it.scoped("R11: every attempt has a token of its own, also after an unknown outcome", () =>
+    Effect.gen(function*() {
+      const { acquire, start } = yield* setup
+      const first = yield* start()
+      const one = yield* acquire.next
+      one.fail()
+      assert.isTrue(Exit.isFailure(yield* Fiber.await(first)))
+      yield* start()
+      assert.notStrictEqual((yield* acquire.next).input.token, one.input.token)
+    }))
+
+  it.scoped("R25: is asked for again as soon as messages arrive again, and as soon as they do not", () =>
+    Effect.gen(function*() {
+      const { acquire, refresh, send, start } = yield* setup
+      yield* start()
+      const asked = yield* acquire.next
+      assert.isTrue(asked.input.subscribed)
+      asked.reply(waiting())
+      yield* settleFibers
+      yield* send({ _tag: "Unsubscribed" })
+      const without = yield* refresh.next
+      assert.isFalse(without.input.subscribed)
+      yield* send({ _tag: "Subscribed" })
+      const again = yield* refresh.next
+      assert.isTrue(again.input.subscribed)
+    }))
+
+  it.scoped("R7: that no message can reach asks every second", () =>
+    Effect.gen(function*() {
+      const { acquire, refresh, send, start } = yield* setup
+      yield* send({ _tag: "Unsubscribed" })
+      yield* start()
+      const asked = yield* acquire.next
+      assert.isFalse(asked.input.subscribed)
+      asked.reply(waiting())
+      yield* settleFibers
+      for (let i = 0; i < 3; i++) {
+        yield* TestClock.adjust("1 second")
+        const heartbeat = yield* refresh.next
+        heartbeat.reply([waiting()])
+        yield* settleFibers
+      }
+    }))
+
+  it.scoped("checks every half second that messages still arrive, and only while somebody waits", () =>
+    Effect.gen(function*() {
+      const { acquire, probes, start } = yield* setup
+      yield* TestClock.adjust("10 seconds")
+      assert.strictEqual(probes(), 0)
+      const fiber = yield* start()
+      const asked = yield* acquire.next
+      asked.reply(waiting())
+      yield* settleFibers
+      for (let i = 0; i < 4; i++) yield* TestClock.adjust(500)
+      yield* settleFibers
+      assert.strictEqual(probes(), 4)
+      yield* Fiber.interrupt(fiber)
+      yield* TestClock.adjust("10 seconds")
+      assert.isAtMost(probes(), 5)
+    }))
+
+  it.scoped("fails with BackendError when no heartbeat was answered for so long that its place must be gone", () =>
+    Effect.gen(function*() {
+      const { acquire, leave, start } = yield* setup
+      const fiber = yield* start()
+      const asked = yield* acquire.next
+      asked.reply(waiting())
+      yield* settleFibers
+      yield* TestClock.adjust(ttlMillis)
+      const error = yield* Effect.flip(Fiber.join(fiber))
+      assert.strictEqual(error._tag, "BackendError")
+      assert.deepStrictEqual((yield* leave.next).input.map((item) => item.token), [asked.input.token])
+    }))
+
+  it.scoped("times out by its own wait, even when its request is not answered", () =>
+    Effect.gen(function*() {
+      const { acquire, leave, start } = yield* setup
+      const fiber = yield* start({ waitMillis: commandTimeoutMillis / 5 })
+      const asked = yield* acquire.next
+      yield* TestClock.adjust(commandTimeoutMillis / 5)
+      const error = yield* Effect.flip(Fiber.join(fiber))
+      assert.deepInclude({ ...error }, { _tag: "LockAcquisitionError", reason: "Timeout" })
+      assert.deepStrictEqual((yield* leave.next).input.map((item) => item.token), [asked.input.token])
+    }))
+
+  it.scoped("R12: whose request is heavier than the lowered limit is told so", () =>
+    Effect.gen(function*() {
+      const { acquire, send, start } = yield* setup
+      const fiber = yield* start()
+      const asked = yield* acquire.next
+      asked.reply(waiting())
+      yield* settleFibers
+      yield* send({ _tag: "OverLimit", token: asked.input.token, limit: 1 })
+      assert.deepInclude({ ...(yield* Effect.flip(Fiber.join(fiber))) }, { reason: "OverLimit" })
+    }))
+
+  it.scoped("R22: what one call left unsettled is settled by further calls, until nothing is left", () =>
+    Effect.gen(function*() {
+      const { acquire, refresh, start } = yield* setup
+      yield* start()
+      const asked = yield* acquire.next
+      const target = { kind: "lock" as const, key: "k" }
+      asked.reply(waiting(), [target])
+      const first = yield* refresh.next
+      assert.deepStrictEqual(first.input.also, [target])
+      first.reply([], [target])
+      const second = yield* refresh.next
+      assert.deepStrictEqual(second.input.also, [target])
+      second.reply([])
+      yield* settleFibers
+      assert.strictEqual(refresh.calls.length, 0)
+    }))
+})
