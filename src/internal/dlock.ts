@@ -1,8 +1,12 @@
 /** The assembly: options, keys, engine and store become the service. */
+import * as Context from "effect/Context"
+import * as DefaultServices from "effect/DefaultServices"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
 import type * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
+import * as Tracer from "effect/Tracer"
 import type * as Dlock from "../Dlock.js"
 import type { BackendError, InvalidKeyError, LockAcquisitionError } from "../DlockError.js"
 import type * as Lock from "../Lock.js"
@@ -50,37 +54,40 @@ export const makeMemory = (options: Dlock.Options): Effect.Effect<Dlock.Service,
 
 const commandTimeoutOf = (options: Dlock.Options): Effect.Effect<Duration.Duration> =>
   Effect.map(
-    Options.positiveMillis("commandTimeout", options.commandTimeout ?? defaults.commandTimeout),
+    orDie(Options.positiveMillis("commandTimeout", options.commandTimeout ?? defaults.commandTimeout)),
     Duration.millis
   )
 
 export const make = (store: Store, options: Dlock.Options): Effect.Effect<Dlock.Service, never, Scope.Scope> =>
   Effect.gen(function*() {
-    const ttlMillis = yield* Options.positiveMillis("ttl", options.ttl ?? defaults.ttl)
+    const ttlMillis = yield* orDie(Options.positiveMillis("ttl", options.ttl ?? defaults.ttl))
     const commandTimeout = yield* commandTimeoutOf(options)
     const engine = yield* EngineModule.make({ store, commandTimeout, makeToken: makeSecret })
 
     const requestOf = (
       key: string,
-      callOptions: Lock.Options,
+      callOptions: Lock.Options | undefined,
       waits: boolean
-    ): Effect.Effect<Request, InvalidKeyError> =>
-      Effect.zipWith(Key.validate(key), Options.decode(callOptions, ttlMillis), (key, decoded) => ({
+    ): Effect.Effect<Request, InvalidKeyError> => {
+      const valid = Key.validate(key)
+      if (Either.isLeft(valid)) return Effect.fail(valid.left)
+      return Effect.map(orDie(Options.decode(callOptions, ttlMillis)), (decoded) => ({
         ...decoded,
         waitMillis: waits ? decoded.waitMillis : undefined,
         claims: [{ kind: "lock", key, permits: 1, limit: 1 }]
       }))
+    }
 
-    const scoped = (key: string, callOptions: Lock.Options, waits: boolean) =>
+    const scoped = (key: string, callOptions: Lock.Options | undefined, waits: boolean) =>
       Effect.flatMap(requestOf(key, callOptions, waits), (request) => acquireScoped(engine, request))
 
     const inspect: Dlock.Service["inspect"] = (key) =>
       Effect.flatMap(Key.validate(key), (key) => Effect.map(store.inspect(target(key)), toInspection(key)))
 
     return {
-      once: (key, callOptions = {}) => retrying(scoped(key, callOptions, false), options.retry).pipe(span("once", key)),
-      lock: (key, callOptions = {}) => scoped(key, callOptions, true).pipe(span("lock", key)),
-      withLock: (effect, key, callOptions = {}) =>
+      once: (key, callOptions) => retrying(scoped(key, callOptions, false), options.retry).pipe(span("once", key)),
+      lock: (key, callOptions) => scoped(key, callOptions, true).pipe(span("lock", key)),
+      withLock: (effect, key, callOptions) =>
         Effect.flatMap(requestOf(key, callOptions, true), (request) => withLease(engine, request, effect)).pipe(
           span("withLock", key)
         ),
@@ -98,12 +105,23 @@ export const make = (store: Store, options: Dlock.Options): Effect.Effect<Dlock.
 
 const target = (key: string): Target => ({ kind: "lock", key })
 
+const orDie = <A>(decoded: Either.Either<A, Options.Mistake>): Effect.Effect<A> =>
+  Either.isLeft(decoded) ? Effect.die(decoded.left) : Effect.succeed(decoded.right)
+
+/** Effect's own tracer keeps spans that nobody reads. */
+const nativeTracer = Context.get(DefaultServices.liveServices, Tracer.Tracer)
+
+/** One span for a public operation, where somebody collects spans. */
 const span = (operation: string, key: unknown) => <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  // SAFETY: `withSpan` takes the span out of the requirements, and no effect here has one there.
-  Effect.withSpan(effect, `Dlock.${operation}`, {
-    attributes: { "dlock.key": key },
-    captureStackTrace: false
-  }) as Effect.Effect<A, E, R>
+  Effect.tracerWith((tracer) =>
+    tracer === nativeTracer
+      ? effect
+      // SAFETY: `withSpan` takes the span out of the requirements, and no effect here has one there.
+      : Effect.withSpan(effect, `Dlock.${operation}`, {
+        attributes: { "dlock.key": key },
+        captureStackTrace: false
+      }) as Effect.Effect<A, E, R>
+  )
 
 /** I2: from the grant to the finalizer nothing can interrupt. */
 const acquireScoped = (

@@ -1,6 +1,10 @@
 /** The `Lock` handle: a lease seen through its engine. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
 import type { BackendError, LockLostError } from "../DlockError.js"
 import type * as Lock from "../Lock.js"
 import type { Engine } from "./engine/engine.js"
@@ -38,19 +42,39 @@ export class LockImpl implements Lock.Lock {
   }
 
   extend = (ttl?: Duration.DurationInput): Effect.Effect<void, LockLostError | BackendError> =>
-    Effect.flatMap(
-      ttl === undefined ? Effect.succeed(this.lease.terms.ttlMillis) : positiveMillis("ttl", ttl),
-      (ttlMillis) => this.engine.extend(this.lease, ttlMillis)
-    )
+    Effect.suspend(() => {
+      if (ttl === undefined) return this.engine.extend(this.lease, this.lease.terms.ttlMillis)
+      const ttlMillis = positiveMillis("ttl", ttl)
+      return Either.isLeft(ttlMillis) ? Effect.die(ttlMillis.left) : this.engine.extend(this.lease, ttlMillis.right)
+    })
 
   guard = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | LockLostError, R> =>
     guard(this.engine, this.lease, effect)
 }
 
-/** The check comes last: an effect that blocked the event loop past the deadline ends before any timer can fire. */
+/**
+ * Runs the effect in a fiber of its own, interrupts that when the lease ends, and tells of the loss whatever came of it.
+ * The check comes last: an effect that blocked the event loop past the deadline ends before any timer can fire.
+ */
 export const guard = <A, E, R>(
   engine: Engine,
   lease: Lease,
   effect: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E | LockLostError, R> =>
-  Effect.zipLeft(Effect.raceFirst(effect, engine.lost(lease)), engine.remaining(lease))
+  Effect.uninterruptibleMask((restore) =>
+    Effect.flatMap(Effect.fork(restore(effect)), (fiber) => {
+      let ended = false
+      const unwatch = engine.onEnd(lease, () => {
+        ended = true
+        fiber.unsafeInterruptAsFork(FiberId.none)
+      })
+      return restore(Fiber.await(fiber)).pipe(
+        Effect.onInterrupt(() => Fiber.interrupt(fiber)),
+        Effect.ensuring(Effect.sync(unwatch)),
+        Effect.tap(Fiber.inheritAll(fiber)),
+        Effect.flatMap((exit): Effect.Effect<A, E | LockLostError> =>
+          ended || Exit.isSuccess(exit) ? Effect.zipRight(engine.remaining(lease), exit) : exit
+        )
+      )
+    })
+  )

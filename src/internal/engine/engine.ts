@@ -177,9 +177,7 @@ export class Engine {
   /** Idempotent. Does nothing for a lease that was lost: that one was given back when it was. */
   release(lease: Lease): Effect.Effect<void, BackendError> {
     return Effect.suspend(() => {
-      if (lease.state._tag !== "Held") return Effect.void
-      this.keeper.end(lease)
-      return this.leaver.now(lease)
+      return this.keeper.end(lease, "Expired") ? this.leaver.now(lease) : Effect.void
     })
   }
 
@@ -206,16 +204,32 @@ export class Engine {
       this.keeper.endIfDue(lease, now)
       const { state } = lease
       if (state._tag === "Held") return Effect.succeed(Math.max(0, state.deadline - now))
-      return state._tag === "Ended" && state.lost ? Effect.fail(state.lost) : Effect.succeed(0)
+      return state._tag === "Ended" ? Effect.fail(L.lostError(lease, state)) : Effect.succeed(0)
     })
+  }
+
+  /** Calls back once when the lease ends, or now if it has. Returns what takes the callback away. */
+  onEnd(lease: Lease, callback: () => void): () => void {
+    if (lease.state._tag === "Ended") {
+      callback()
+      return () => {}
+    }
+    const watchers = lease.watchers ??= new Set()
+    watchers.add(callback)
+    return () => void watchers.delete(callback)
   }
 
   /** Suspends until the lease has ended. */
   lost(lease: Lease): Effect.Effect<never, LockLostError> {
-    return Effect.flatMap(this.remaining(lease), () => {
-      lease.lost ??= Deferred.unsafeMake(FiberId.none)
-      return Deferred.await(lease.lost)
+    const ended = Effect.async<void>((resume) => {
+      const unwatch = this.onEnd(lease, () => resume(Effect.void))
+      return Effect.sync(unwatch)
     })
+    // It has ended, so `remaining` fails.
+    return Effect.zipRight(this.remaining(lease), ended).pipe(
+      Effect.zipRight(this.remaining(lease)),
+      Effect.zipRight(Effect.never)
+    )
   }
 
   /** Nothing is held or queued by this process any more, as far as Redis answers in time. */

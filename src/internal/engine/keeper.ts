@@ -12,7 +12,8 @@ import type * as Clock from "effect/Clock"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
-import { BackendError, LockLostError } from "../../DlockError.js"
+import type { LockLostError } from "../../DlockError.js"
+import { BackendError } from "../../DlockError.js"
 import * as Alarm from "../alarm.js"
 import type { AcquireAnswer, Answer, InboxEvent, Store, Target, Waiting } from "../store.js"
 import { maxBatch } from "../store.js"
@@ -62,7 +63,7 @@ export class Keeper {
 
   /** Forgets a lease that holds nothing and waits for nothing. */
   drop(lease: Lease): void {
-    this.become(lease, { _tag: "Ended", lost: undefined })
+    this.become(lease, { _tag: "Ended", reason: undefined, fences: [] })
   }
 
   become(lease: Lease, state: State): void {
@@ -169,20 +170,17 @@ export class Keeper {
   }
 
   lose(lease: Lease, reason: LockLostError["reason"]): void {
-    if (lease.state._tag !== "Held") return
-    const lost = lostError(lease, lease.state.fences, reason)
-    this.become(lease, { _tag: "Ended", lost })
+    if (!this.end(lease, reason)) return
     this.options.leave(lease)
-    if (lease.lost) Deferred.unsafeDone(lease.lost, Effect.fail(lost))
     Telemetry.lost.pipe(Metric.tagged("reason", reason)).unsafeUpdate(1, [])
   }
 
-  /** Ends a lease that its holder gives back. The caller sends the leave. */
-  end(lease: Lease): void {
-    if (lease.state._tag !== "Held") return
-    const lost = lostError(lease, lease.state.fences, "Expired")
-    this.become(lease, { _tag: "Ended", lost })
-    if (lease.lost) Deferred.unsafeDone(lease.lost, Effect.fail(lost))
+  /** Ends a lease that is held, and says whether it was. The caller sees to its leave. */
+  end(lease: Lease, reason: LockLostError["reason"]): boolean {
+    if (lease.state._tag !== "Held") return false
+    this.become(lease, { _tag: "Ended", reason, fences: lease.state.fences })
+    for (const watcher of lease.watchers ?? []) watcher()
+    return true
   }
 
   /** Ends the lease if its time is over. Says whether it did. */
@@ -286,9 +284,6 @@ export class Keeper {
     }
   }
 }
-
-const lostError = (lease: Lease, fences: ReadonlyArray<number>, reason: LockLostError["reason"]): LockLostError =>
-  new LockLostError({ keys: lease.terms.claims.map((claim) => claim.key), reason, fencingToken: fences[0] ?? 0 })
 
 const silent = (): BackendError =>
   new BackendError({

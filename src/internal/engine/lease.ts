@@ -10,7 +10,8 @@
  * Redis answers or not. `Ended` is final; a new attempt has a new token (R11).
  */
 import type * as Deferred from "effect/Deferred"
-import type { BackendError, LockLostError } from "../../DlockError.js"
+import type { BackendError } from "../../DlockError.js"
+import { LockLostError } from "../../DlockError.js"
 import type { Claim, RefreshItem } from "../store.js"
 import type { Waking } from "./heap.js"
 
@@ -18,7 +19,7 @@ export type State =
   | { readonly _tag: "Requested"; readonly sentAt: number }
   | Waiting
   | Held
-  | { readonly _tag: "Ended"; readonly lost: LockLostError | undefined }
+  | Ended
 
 /** The store has it in the queue. */
 export interface Waiting {
@@ -38,6 +39,13 @@ export interface Held {
   readonly since: number
   readonly deadline: number
   /** One for each claim. */
+  readonly fences: ReadonlyArray<number>
+}
+
+export interface Ended {
+  readonly _tag: "Ended"
+  /** Why a lease that was held ended. */
+  readonly reason: LockLostError["reason"] | undefined
   readonly fences: ReadonlyArray<number>
 }
 
@@ -75,8 +83,8 @@ export interface Lease extends Waking {
   early: number | undefined
   /** Settles when the wait is over. Only a waiter has it. */
   waiting: Deferred.Deferred<void, WaitEnd> | undefined
-  /** Fails when the lease is lost. Made when somebody asks. */
-  lost: Deferred.Deferred<never, LockLostError> | undefined
+  /** Called once when a held lease ends. */
+  watchers: Set<() => void> | undefined
 }
 
 /** A waiter is alive for at most this long without a heartbeat, however long its lease would last (R14). */
@@ -102,7 +110,7 @@ export const make = (token: string, terms: Terms, waitUntil: number, sentAt: num
   failure: undefined,
   early: undefined,
   waiting: undefined,
-  lost: undefined,
+  watchers: undefined,
   wakeAt: Infinity,
   place: -1
 })
@@ -123,6 +131,14 @@ export const nextLook = (lease: Lease): number => {
       return Infinity
   }
 }
+
+/** What the holder of an ended lease is told. */
+export const lostError = ({ terms }: Lease, { fences, reason }: Ended): LockLostError =>
+  new LockLostError({
+    keys: terms.claims.map((claim) => claim.key),
+    reason: reason ?? "Expired",
+    fencingToken: fences[0] ?? 0
+  })
 
 export const toItems = ({ terms, token }: Lease, ttlMillis: number): ReadonlyArray<RefreshItem> =>
   terms.claims.map((target) => ({ target, token, ttlMillis, livenessMillis: livenessMillis(terms.ttlMillis) }))

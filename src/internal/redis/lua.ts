@@ -1,5 +1,5 @@
 /**
- * The Lua that every script begins with. This is where the rules of docs/protocol.md that need atomicity are upheld.
+ * The Lua that the scripts share. This is where the rules of docs/protocol.md that need atomicity are upheld.
  *
  * A lock is five Redis keys in one slot. They are passed in this order, and none is built here:
  *
@@ -15,17 +15,28 @@
  * Invariants: `used` is the sum of permits of all h entries and at most the limit, unless the limit was lowered (R12). A
  * token is in `held` if its entry is h; in `alive` if w or x. A w entry outside `queue` was passed over (R7).
  */
-export const prelude = `
+export const header = `
 local call = redis.call
 local stamp = call("TIME")
 local nowMicros = stamp[1] * 1000000 + stamp[2]
 local now = math.floor(nowMicros / 1000)
 local DAY = 86400000
-local MAX_STEPS = 64
-local inboxes, outbox, reached = {}, {}, {}
 
 -- R1: digits of a fence must survive the way into a string.
 local function text(number) return string.format("%.0f", number) end
+
+local function pack(kind, permits, number, subscribed, inbox, metadata)
+  return table.concat({ kind, permits, text(number), subscribed, inbox, metadata }, " ")
+end
+
+-- Grows over all holders, and over a loss of all data: a counter alone would start again at 1.
+local function nextFence(last) return math.max(last + 1, nowMicros) end
+`
+
+/** What a script needs beyond its shortcut, if it has one. */
+export const prelude = `
+local MAX_STEPS = 64
+local inboxes, outbox, reached = {}, {}, {}
 
 local function open(index)
   local at = (index - 1) * 5
@@ -58,7 +69,7 @@ end
 
 local function write(lock, token, entry)
   lock.dirty = true
-  call("HSET", lock.state, token, table.concat({ entry.kind, text(entry.permits), text(entry.number), entry.subscribed, entry.inbox, entry.metadata }, " "))
+  call("HSET", lock.state, token, pack(entry.kind, entry.permits, entry.number, entry.subscribed, entry.inbox, entry.metadata))
 end
 
 -- R8: the delete comes first: a full Redis refuses a script whose first write is not one.
@@ -79,8 +90,7 @@ local function hold(lock, token, entry, deadline)
     lock.queued = lock.queued - call("ZREM", lock.queue, token)
     lock.living = lock.living - call("ZREM", lock.alive, token)
   end
-  -- Grows over all holders, and over a loss of all data: a counter alone would start again at 1.
-  lock.last = math.max(lock.last + 1, nowMicros)
+  lock.last = nextFence(lock.last)
   entry.kind, entry.number = "h", lock.last
   call("ZADD", lock.held, deadline, token)
   write(lock, token, entry)

@@ -63,11 +63,26 @@ export const acquire = script({
     ...input.claims.flatMap(({ limit, permits }) => [permits, limit])
   ],
   reply: AcquireReply,
-  lua: `
+  shortcut: `
 local token, ttl, liveness, notAfter = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local wait, subscribed, inbox, metadata = ARGV[5] == "1", ARGV[6], ARGV[7], ARGV[8]
 if now > notAfter then return { text(now), "late", {} } end
 
+-- One lock that nobody holds, waits for or has left a tombstone in.
+if #KEYS == 5 and call("EXISTS", KEYS[2], KEYS[3], KEYS[4], KEYS[5]) == 0 then
+  local last, permits, limit = tonumber(call("GET", KEYS[1]) or "0"), ARGV[9], ARGV[10]
+  if last and tonumber(permits) <= tonumber(limit) then
+    local fence, ends = nextFence(last), text(now + ttl)
+    local entry = pack("h", permits, fence, subscribed, inbox, metadata)
+    call("SET", KEYS[1], text(fence), "PX", ttl + DAY)
+    call("ZADD", KEYS[3], ends, token)
+    call("HSET", KEYS[2], token, entry, "#used", permits, "#limit", limit, "#until", ends)
+    call("PEXPIREAT", KEYS[2], ends)
+    call("PEXPIREAT", KEYS[3], ends)
+    return { text(now), "granted", {}, ttl, { text(fence) } }
+  end
+end`,
+  lua: `
 local locks, known = {}, false
 for index = 1, #KEYS / 5 do
   local lock = open(index)
@@ -237,6 +252,15 @@ export const leave = script({
   keys: (input: LeaveInput) => flatKeys(input.locks),
   args: (input) => input.items.flatMap((item) => [item.lock + 1, item.token, item.buriedUntil]),
   reply: Schema.Tuple(Big, Unsettled, Schema.Array(Schema.String)),
+  shortcut: `
+-- One lock whose only holder leaves, while nobody waits and there is no tombstone.
+if #ARGV == 3 and ARGV[3] == "0" and call("ZCARD", KEYS[5]) == 0 then
+  local holders = call("ZRANGE", KEYS[3], 0, 1)
+  if #holders == 1 and holders[1] == ARGV[2] then
+    call("DEL", KEYS[2], KEYS[3])
+    return { text(now), {}, { "" } }
+  end
+end`,
   lua: `
 local items = {}
 for at = 1, #ARGV, 3 do
