@@ -5,7 +5,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import type * as Schedule from "effect/Schedule"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
 import type * as Dlock from "../Dlock.js"
 import type { BackendError, InvalidKeyError, LockAcquisitionError } from "../DlockError.js"
@@ -128,12 +128,14 @@ const acquireScoped = (
   engine: Engine,
   request: Request
 ): Effect.Effect<Lock.Lock, LockAcquisitionError | BackendError, Scope.Scope> =>
-  Effect.uninterruptibleMask((restore) =>
-    Effect.flatMap(engine.acquire(request, restore), (lease) =>
-      Effect.as(
-        Effect.addFinalizer(() => releaseQuietly(engine, lease)),
-        new LockImpl(engine, lease, fenceOf(lease))
-      ))
+  Effect.scopeWith((scope) =>
+    Effect.uninterruptibleMask((restore) =>
+      Effect.flatMap(engine.acquire(request, restore), (lease) =>
+        Effect.as(
+          Scope.addFinalizer(scope, releaseQuietly(engine, lease)),
+          new LockImpl(engine, lease, fenceOf(lease))
+        ))
+    )
   )
 
 const withLease = <A, E, R>(engine: Engine, request: Request, effect: Effect.Effect<A, E, R>) =>
