@@ -69,7 +69,7 @@ describe("the packed package", () => {
 
   it("holds the build, the sources, the licence and the docs, and nothing else", () => {
     const files = fs.readdirSync(path.join(consumer, "node_modules", "effect-dlock"))
-    assert.sameMembers(files, ["CHANGELOG.md", "LICENSE", "README.md", "dist", "package.json", "src"])
+    assert.sameMembers(files, ["CHANGELOG.md", "LICENSE", "README.md", "dist", "docs", "package.json", "src"])
   })
 
   it("gives every public module to import and to require", () => {

@@ -173,6 +173,19 @@ describe("a waiter", () => {
       assert.isTrue(again.input.subscribed)
     }))
 
+  it.scoped("R25: whose request said otherwise than what is true by the time of its answer is asked for again", () =>
+    Effect.gen(function*() {
+      const { acquire, refresh, send, start } = yield* setup
+      yield* send({ _tag: "Unsubscribed" })
+      yield* start()
+      const asked = yield* acquire.next
+      assert.isFalse(asked.input.subscribed)
+      yield* send({ _tag: "Subscribed" })
+      asked.reply(waiting())
+      const again = yield* refresh.next
+      assert.isTrue(again.input.subscribed)
+    }))
+
   it.scoped("R7: that no message can reach asks every second", () =>
     Effect.gen(function*() {
       const { acquire, refresh, send, start } = yield* setup

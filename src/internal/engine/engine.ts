@@ -55,7 +55,8 @@ export class Engine {
     if (this.closed) return Effect.fail(closedError())
     const { request, restore, startedAt } = attempt
     const sentAt = this.keeper.now()
-    const lease = L.make(this.makeToken(), request, startedAt + (request.waitMillis ?? Infinity), sentAt)
+    const waitUntil = startedAt + (request.waitMillis ?? Infinity)
+    const lease = L.make(this.makeToken(), request, waitUntil, sentAt, this.keeper.subscribed)
     // Before the request is sent, so that no message comes too early (R30).
     this.keeper.add(lease)
     return Effect.matchCauseEffect(restore(this.ask(attempt, lease, sentAt)), {

@@ -86,8 +86,11 @@ export class Keeper {
   /** The answer to the lease's own request. */
   onAcquired(lease: Lease, sentAt: number, answer: Extract<AcquireAnswer, { readonly _tag: "Granted" | "Waiting" }>) {
     if (answer._tag === "Granted") return this.hold(lease, sentAt, answer.remainingMillis, answer.fences)
+    const { state } = lease
     this.onWaiting(lease, sentAt, answer)
     if (lease.early !== undefined) this.onGrant(lease, lease.early)
+    // R25: what the request said of the subscription is not true any more.
+    else if (state._tag === "Requested" && state.subscribed !== this.subscribed) this.refreshNow(lease)
   }
 
   hold(lease: Lease, sentAt: number, remainingMillis: number, fences: ReadonlyArray<number>): void {
@@ -143,7 +146,7 @@ export class Keeper {
       return
     }
     const lease = this.leases.get(event.token)
-    if (lease === undefined) return
+    if (lease === undefined) return Telemetry.droppedMessages.unsafeUpdate(1, [])
     switch (event._tag) {
       case "Granted":
         return this.onGrant(lease, event.fence)

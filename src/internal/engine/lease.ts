@@ -16,10 +16,17 @@ import type { Claim, RefreshItem } from "../store.js"
 import type { Waking } from "./heap.js"
 
 export type State =
-  | { readonly _tag: "Requested"; readonly sentAt: number }
+  | Requested
   | Waiting
   | Held
   | Ended
+
+/** Its request is under way. */
+export interface Requested {
+  readonly _tag: "Requested"
+  /** As the request said. */
+  readonly subscribed: boolean
+}
 
 /** The store has it in the queue. */
 export interface Waiting {
@@ -99,10 +106,16 @@ const drift = (millis: number): number => millis * 0.01 + 2
 export const localEnd = (sentAt: number, remainingMillis: number): number =>
   sentAt + remainingMillis - drift(remainingMillis)
 
-export const make = (token: string, terms: Terms, waitUntil: number, sentAt: number): Lease => ({
+export const make = (
+  token: string,
+  terms: Terms,
+  waitUntil: number,
+  sentAt: number,
+  subscribed: boolean
+): Lease => ({
   token,
   terms,
-  state: { _tag: "Requested", sentAt },
+  state: { _tag: "Requested", subscribed },
   waitUntil,
   refreshAt: Infinity,
   refreshedAt: sentAt,

@@ -65,7 +65,7 @@ export const make = (options: {
 
     yield* Effect.addFinalizer(() => {
       closed = true
-      return FiberSet.awaitEmpty(sends).pipe(Effect.timeout(closeWithin), Effect.ignore)
+      return FiberSet.awaitEmpty(sends).pipe(Effect.interruptible, Effect.timeout(closeWithin), Effect.ignore)
     })
 
     return {

@@ -21,7 +21,11 @@ export interface Connection {
 export interface Link {
   /** Grows each time the connection closes. Commands of one epoch reach the server in the order they were sent. */
   readonly epoch: () => number
-  readonly run: <A>(operation: string, send: (client: Client) => Promise<A>) => Effect.Effect<A, BackendError>
+  /** `isAwaited` says whether the caller is still there: what is sent in a second step must not come after its end. */
+  readonly run: <A>(
+    operation: string,
+    send: (client: Client, isAwaited: () => boolean) => Promise<A>
+  ) => Effect.Effect<A, BackendError>
 }
 
 interface Call {
@@ -68,13 +72,14 @@ export const make = (
 
     const run: Link["run"] = (operation, send) =>
       Effect.async((resume) => {
+        let interrupted = false
         const call: Call = {
           sentAt: Alarm.monotonic(clock),
           settle: (failure) => resume(Effect.fail(new BackendError({ operation, ...failure })))
         }
         calls.add(call)
         alarm.notLaterThan(call.sentAt + timeoutMillis)
-        send(client).then(
+        send(client, () => !interrupted && calls.has(call)).then(
           (reply) => {
             if (calls.delete(call)) resume(Effect.succeed(reply))
           },
@@ -83,6 +88,9 @@ export const make = (
           }
         )
         // An interrupted call stays in `calls`: a caller that gave up must not hide a dead connection.
+        return Effect.sync(() => {
+          interrupted = true
+        })
       })
 
     return { epoch: () => epoch, run }
@@ -102,8 +110,8 @@ export const classify = (cause: unknown): Failure => {
   const { message, name } = cause instanceof Error ? cause : { message: String(cause), name: "Error" }
   const words = new Error(message)
   if (name === "ReplyError" || /^[A-Z]+ /.test(message)) {
-    const insideScript = message.startsWith("NOPERM") && message.includes("script")
-    return { reason: "Refused", outcome: insideScript ? "Unknown" : "NotApplied", cause: words }
+    const halfDone = /script/i.test(message) && !/^(OOM|READONLY|WRONGTYPE)/.test(message)
+    return { reason: "Refused", outcome: halfDone ? "Unknown" : "NotApplied", cause: words }
   }
   return { reason: message === "Command timed out" ? "Timeout" : "Unreachable", outcome: "Unknown", cause: words }
 }

@@ -27,12 +27,13 @@ export const make = (link: Link): Effect.Effect<Runner> =>
       Effect.suspend(() => {
         const sentAt = now()
         return Effect.flatMap(
-          link.run(script.name, (client) => {
+          link.run(script.name, (client, isAwaited) => {
             const keys = script.keys(input)
             const args = script.args(input)
             // By hash, not by `defineCommand`: that would add a method to a client that may be the caller's own.
+            // Not for a caller that has gone: its leave has run by now, and nothing would undo this (R15).
             return client.evalsha(script.sha, keys.length, ...keys, ...args).catch((error: unknown) =>
-              error instanceof Error && error.message.startsWith("NOSCRIPT")
+              error instanceof Error && error.message.startsWith("NOSCRIPT") && isAwaited()
                 ? client.eval(script.lua, keys.length, ...keys, ...args)
                 : Promise.reject(error)
             )

@@ -256,7 +256,7 @@ export const leave = script({
 -- One lock whose only holder leaves, while nobody waits and there is no tombstone.
 if #ARGV == 3 and ARGV[3] == "0" and call("ZCARD", KEYS[5]) == 0 then
   local holders = call("ZRANGE", KEYS[3], 0, 1)
-  if #holders == 1 and holders[1] == ARGV[2] then
+  if #holders == 1 and holders[1] == ARGV[2] and call("HGET", KEYS[2], ARGV[2]) then
     call("DEL", KEYS[2], KEYS[3])
     return { text(now), {}, { "" } }
   end

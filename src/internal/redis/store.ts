@@ -33,12 +33,13 @@ export const make = (options: {
     const link = yield* Link.make(options.redis, commandTimeout)
     const subscriber = yield* Subscriber.make({ connection: options.pubSub, channel: inbox, commandTimeout })
     const runner = yield* Runner.make(link)
+    const commandTimeoutMillis = Duration.toMillis(commandTimeout)
     return new RedisStore(
       subscriber,
       runner,
-      Unanswered.make(link.epoch, runner.serverMillis),
+      Unanswered.make(link.epoch, runner.serverMillis, commandTimeoutMillis),
       inbox,
-      Duration.toMillis(commandTimeout),
+      commandTimeoutMillis,
       (target) => keysFor(prefix, target)
     )
   })

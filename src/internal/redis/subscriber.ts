@@ -51,7 +51,9 @@ export const make = (options: {
       Effect.interruptible
     )
     if (!connection.owned) {
-      yield* Effect.addFinalizer(() => Effect.ignore(Effect.timeout(subscriber.unsubscribe, unsubscribeWithin)))
+      yield* Effect.addFinalizer(() =>
+        subscriber.unsubscribe.pipe(Effect.interruptible, Effect.timeout(unsubscribeWithin), Effect.ignore)
+      )
     }
     return { inbox, probe: subscriber.probe }
   })

@@ -9,13 +9,18 @@ export interface Unanswered {
   readonly buriedUntil: (token: string) => number
 }
 
-export const make = (epoch: () => number, serverMillis: () => number): Unanswered => {
+export const make = (
+  epoch: () => number,
+  /** An upper bound that may be too high by one slow reply, so by `slackMillis` at most. */
+  serverMillis: () => number,
+  slackMillis: number
+): Unanswered => {
   const acquires = new Map<string, { readonly epoch: number; readonly notAfter: number }>()
   return {
     sent: (token, notAfter) => {
       // In order of `notAfter`, so the first that may still matter ends the clean-up.
       for (const [old, acquire] of acquires) {
-        if (acquire.notAfter >= serverMillis()) break
+        if (acquire.notAfter + slackMillis >= serverMillis()) break
         acquires.delete(old)
       }
       acquires.set(token, { epoch: epoch(), notAfter })
