@@ -47,6 +47,9 @@ export interface Lock {
   /**
    * Runs the effect under the lease: interrupts it when the lease ends, and then fails with `LockLostError`. It also
    * fails so when the effect succeeded too late, because it had blocked the event loop for longer than the lease.
+   *
+   * **Gotchas**: a process that was paused past its lease (a frozen machine, a long garbage collection) may take one more
+   * step before it is told. Ask `check` right before a write that must not come late, or fence it.
    */
   readonly guard: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | LockLostError, R>
 }

@@ -26,15 +26,18 @@ export const validate = (key: unknown): Either.Either<string, InvalidKeyError> =
 const invalid = (key: string, reason: InvalidKeyError["reason"]) =>
   Either.left(new InvalidKeyError({ key: key.slice(0, 64), reason }))
 
-/** `:` ends the prefix and braces would make a hash tag, so a prefix may contain neither as it is. */
-export const encodePrefix = (prefix: string): string => prefix.replace(/[%:{}]/g, percent)
+/**
+ * `:` ends the prefix, braces would make a hash tag, and a blank ends the name of an inbox in an entry: a prefix may
+ * contain none of them as it is.
+ */
+export const encodePrefix = (prefix: string): string => prefix.replace(/[%:{}\s]/g, encodeURIComponent)
 
 /**
  * The part of a Redis key that names the lock. `{key}` with the braces inside percent-encoded; or, for a key with a hash
  * tag of its own, `=key` untouched. The first character tells the two apart.
  */
 export const encodeKey = (key: string): string =>
-  hasHashTag(key) ? `=${key}` : `{${/[%{}]/.test(key) ? key.replace(/[%{}]/g, percent) : key}}`
+  hasHashTag(key) ? `=${key}` : `{${/[%{}]/.test(key) ? key.replace(/[%{}]/g, encodeURIComponent) : key}}`
 
 /** The reverse of `encodeKey`. */
 export const decodeKey = (encoded: string): string =>
@@ -44,5 +47,3 @@ const hasHashTag = (key: string): boolean => {
   const open = key.indexOf("{")
   return open >= 0 && key.indexOf("}", open + 1) > open + 1
 }
-
-const percent = (char: string): string => `%${char.charCodeAt(0).toString(16).toUpperCase()}`

@@ -185,25 +185,29 @@ export const statusOf = (lock: Lock, call: Call, token: string): Exclude<Answer,
   }
 }
 
-/** All claims or none; false when refused. The locks are those of the claims, in their order. */
+/**
+ * All claims or none; refused when not `accepted`. The locks are those of the claims, in their order; `unsettled` are
+ * those that need more steps, and nothing is granted past them.
+ */
 export const acquire = (
   locks: ReadonlyArray<readonly [Lock, Claim]>,
   call: Call,
   request: AcquireRequest,
   inbox: string
-): boolean => {
+): { readonly accepted: boolean; readonly unsettled: ReadonlyArray<Claim> } => {
   const { metadata, subscribed, token } = request
   const known = locks.some(([lock]) => lock.holders.has(token) || lock.waiters.has(token) || lock.tombstones.has(token))
+  const unsettled: Array<Claim> = []
   for (const [lock, claim] of locks) {
     if (known) renew(lock, call, token, request, subscribed)
     // The latest acquire sets the limit (R12).
     else lock.limit = claim.limit
-    settle(lock, call, new Set([token]))
+    if (settle(lock, call, new Set([token]))) unsettled.push(claim)
   }
   // A copy of the command changes nothing.
-  if (known) return true
+  if (known) return { accepted: true, unsettled }
   const granted = locks.every(([lock, claim]) => fits(lock, claim))
-  if (!granted && !request.wait) return false
+  if (!granted && !request.wait) return { accepted: false, unsettled }
   for (const [lock, { permits }] of locks) {
     const until = call.nowMillis + Math.ceil(granted ? request.ttlMillis : request.livenessMillis)
     const entry = { permits, inbox, subscribed, metadata, until }
@@ -214,7 +218,7 @@ export const acquire = (
       lock.nextDeath = Math.min(lock.nextDeath, until)
     }
   }
-  return true
+  return { accepted: true, unsettled }
 }
 
 /** Who stands in the way of a claim that was refused. */
@@ -233,7 +237,8 @@ export const leave = (lock: Lock, call: Call, token: string, buriedUntil: number
 }
 
 export const revoke = (lock: Lock, call: Call, fence: number): number => {
-  const revoked = Array.from(lock.holders).filter(([, holder]) => holder.fence <= fence)
+  const revoked = Array.from(lock.holders)
+    .filter(([, holder]) => holder.until > call.nowMillis && holder.fence <= fence)
   for (const [token, holder] of revoked) {
     dropHolder(lock, token, holder)
     call.messages.push({ what: "revoked", inbox: holder.inbox, token, number: holder.fence })
@@ -246,7 +251,7 @@ export const inspect = (lock: Lock, call: Call): Inspection => {
   return {
     limit: lock.limit,
     used: holders.reduce((sum, { permits }) => sum + permits, 0),
-    waiting: Array.from(lock.waiters.values()).filter(({ queued }) => queued).length,
+    waiting: Array.from(lock.waiters.values()).filter(({ queued, until }) => queued && until > call.nowMillis).length,
     lastFence: lock.lastFence,
     holders: holders.map(({ fence, metadata, permits, until }) => ({
       fence,

@@ -55,8 +55,8 @@ export const makeServer: Effect.Effect<Server> = Effect.map(Effect.clock, (clock
         acquire: (request) =>
           step(request.claims, (call) => {
             const held = request.claims.map((claim) => [lockOf(claim), claim] as const)
-            const accepted = Model.acquire(held, call, request, inboxId)
-            return { answer: toAcquireAnswer(accepted, held, request.token, call), unsettled: [] }
+            const { accepted, unsettled } = Model.acquire(held, call, request, inboxId)
+            return { answer: toAcquireAnswer(accepted, held, request.token, call), unsettled }
           }),
         refresh: ({ also = [], items, subscribed }) =>
           step([...items.map((item) => item.target), ...also], (call) => {

@@ -28,6 +28,8 @@ export const open = (
           connect({
             connectTimeout: Duration.toMillis("5 seconds"),
             keepAlive: Duration.toMillis("10 seconds"),
+            // The release below destroys the socket at once; the driver's own timer for that would outlive it.
+            disconnectTimeout: 1,
             retryStrategy: (times) => Math.min(50 * 2 ** (times - 1), reconnectAfterAtMost) * (0.75 + jitter() / 2)
           }),
         catch: (cause) => new BackendError({ operation: "connect", ...classify(cause), outcome: "NotApplied" })

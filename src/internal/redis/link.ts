@@ -44,29 +44,34 @@ export const make = (
     const timeoutMillis = Duration.toMillis(commandTimeout)
     const calls = new Set<Call>()
     let epoch = 0
+    let lastError: Error | undefined
 
     const onClose = () => {
       epoch++
     }
+    const onError = (error: Error) => {
+      lastError = error
+    }
     yield* Effect.acquireRelease(
-      Effect.sync(() => client.on("close", onClose)),
-      () => Effect.sync(() => client.off("close", onClose))
+      Effect.sync(() => client.on("close", onClose).on("error", onError)),
+      () => Effect.sync(() => client.off("close", onClose).off("error", onError))
     )
+    const late = (): Failure => client.status === "ready" ? timedOut(commandTimeout) : unreachable(client, lastError)
 
     const alarm = yield* Alarm.make(Effect.sync(() => {
       const now = Alarm.monotonic(clock)
-      let late = false
+      let anyLate = false
       let next = Infinity
       for (const call of calls) {
         if (now < call.sentAt + timeoutMillis) {
           next = call.sentAt + timeoutMillis
           break
         }
-        late = true
+        anyLate = true
         calls.delete(call)
-        call.settle(timedOut(commandTimeout))
+        call.settle(late())
       }
-      if (late && owned) client.stream?.destroy()
+      if (anyLate && owned) client.stream?.destroy()
       return next
     }))
 
@@ -102,6 +107,13 @@ const timedOut = (commandTimeout: Duration.Duration): Failure => ({
   cause: new Error(`no answer within commandTimeout (${Duration.format(commandTimeout)})`)
 })
 
+/** It may lie in the driver's queue and be sent when the connection is back, so nobody knows what becomes of it. */
+const unreachable = ({ status }: Client, lastError: Error | undefined): Failure => ({
+  reason: "Unreachable",
+  outcome: "Unknown",
+  cause: new Error(lastError?.message ?? `the connection is ${status}`)
+})
+
 /**
  * Only the words of the driver's error go on: its `command` property carries the arguments, tokens and passwords among
  * them. Redis refuses before a script writes anything (R8), but for a command that an ACL forbids inside one.
@@ -110,7 +122,7 @@ export const classify = (cause: unknown): Failure => {
   const { message, name } = cause instanceof Error ? cause : { message: String(cause), name: "Error" }
   const words = new Error(message)
   if (name === "ReplyError" || /^[A-Z]+ /.test(message)) {
-    const halfDone = /script/i.test(message) && !/^(OOM|READONLY|WRONGTYPE)/.test(message)
+    const halfDone = /script/i.test(message) && !/\b(OOM|READONLY|NOREPLICAS|MISCONF|WRONGTYPE)\b/.test(message)
     return { reason: "Refused", outcome: halfDone ? "Unknown" : "NotApplied", cause: words }
   }
   return { reason: message === "Command timed out" ? "Timeout" : "Unreachable", outcome: "Unknown", cause: words }

@@ -29,6 +29,9 @@ local function pack(kind, permits, number, subscribed, inbox, metadata)
   return table.concat({ kind, permits, text(number), subscribed, inbox, metadata }, " ")
 end
 
+-- What this library has written, or nil.
+local function number(digits) return string.match(digits, "^%d+$") and tonumber(digits) end
+
 -- Grows over all holders, and over a loss of all data: a counter alone would start again at 1.
 local function nextFence(last) return math.max(last + 1, nowMicros) end
 `
@@ -46,7 +49,7 @@ local function open(index)
   }
   -- R8: each key is read by its type before the first write, so that a foreign key fails the whole step untouched.
   local meta = call("HMGET", lock.state, "#used", "#limit", "#until", "#next")
-  lock.last = tonumber(call("GET", lock.fence) or "0")
+  lock.last = number(call("GET", lock.fence) or "0")
   if not lock.last then error("WRONGTYPE the key of the fencing token holds something else", 0) end
   lock.holders = call("ZCARD", lock.held)
   lock.queued = call("ZCARD", lock.queue)
@@ -76,10 +79,11 @@ end
 local function forget(lock, token, entry)
   lock.dirty = true
   call("HDEL", lock.state, token)
-  if entry and entry.kind == "h" then
+  if not entry or entry.kind == "h" then
     lock.holders = lock.holders - call("ZREM", lock.held, token)
-    lock.used = lock.used - entry.permits
-  else
+    lock.used = lock.used - (entry and entry.permits or 0)
+  end
+  if not entry or entry.kind ~= "h" then
     lock.queued = lock.queued - call("ZREM", lock.queue, token)
     lock.living = lock.living - call("ZREM", lock.alive, token)
   end
@@ -121,11 +125,20 @@ local function expire(lock)
   if lock.holders == 0 then return end
   local expired = call("ZRANGEBYSCORE", lock.held, "-inf", now, "LIMIT", 0, MAX_STEPS)
   for _, token in ipairs(expired) do
-    forget(lock, token, read(lock, token) or { kind = "h", permits = 0 })
+    forget(lock, token, read(lock, token))
   end
   lock.steps = lock.steps + #expired
   if lock.holders == 0 then lock.used = 0 end
   if #expired == MAX_STEPS then lock.unsettled = true end
+end
+
+-- Dead waiters and tombstones whose time is over. A dead one is not granted anyway: this is for ranks and memory.
+local function sweep(lock)
+  local room = MAX_STEPS - lock.steps
+  if lock.living == 0 or room <= 0 then return end
+  for _, token in ipairs(call("ZRANGEBYSCORE", lock.alive, "-inf", now, "LIMIT", 0, room)) do
+    forget(lock, token, read(lock, token))
+  end
 end
 
 -- Grants while the head of the queue fits. \`answered\` has the tokens that learn of it by the reply of this script.
@@ -157,21 +170,12 @@ local function grant(lock, answered)
       if entry.subscribed == "1" and not answered[token] then tell(entry.inbox, "granted", token, entry.number) end
     end
   end
+  sweep(lock)
   lock.blocked = lock.queued > 0
-end
-
--- Dead waiters and tombstones whose time is over. Their deadline was checked at the grant: this only frees memory.
-local function sweep(lock)
-  local room = MAX_STEPS - lock.steps
-  if lock.living == 0 or room <= 0 then return end
-  for _, token in ipairs(call("ZRANGEBYSCORE", lock.alive, "-inf", now, "LIMIT", 0, room)) do
-    forget(lock, token, read(lock, token))
-  end
 end
 
 -- R9: every script that touches a queue ends with this. R21: every key expires with the latest deadline in it.
 local function close(lock)
-  sweep(lock)
   if not lock.dirty then return end
   if lock.holders + lock.queued + lock.living == 0 then
     call("DEL", lock.state, lock.queue)
@@ -189,10 +193,14 @@ local function close(lock)
   end
 end
 
--- R8: last, and by pcall: whatever it says, the grants stand.
+-- R8: last, and by pcall: whatever it says, the grants stand. Receivers drop what is too long to be honest.
 local function publish()
   for _, inbox in ipairs(inboxes) do
-    redis.pcall("PUBLISH", inbox, '{"v":1,"events":[' .. table.concat(outbox[inbox], ",") .. "]}")
+    local box = outbox[inbox]
+    for from = 1, #box, MAX_STEPS do
+      local events = table.concat(box, ",", from, math.min(from + MAX_STEPS - 1, #box))
+      redis.pcall("PUBLISH", inbox, '{"v":1,"events":[' .. events .. "]}")
+    end
   end
 end
 

@@ -1,8 +1,7 @@
 /** The scripts for operators: look at a lock, and take it away. */
 import * as Schema from "effect/Schema"
-import { script } from "./script.js"
-import type { LockKeys } from "./scripts.js"
-import { Big, Millis, Unsettled } from "./scripts.js"
+import type { LockKeys } from "./script.js"
+import { Big, Millis, script, Unsettled } from "./script.js"
 
 /**
  * Takes the lock from every holder whose fence is at most the one given, and tells them. A later grant is never
@@ -17,6 +16,7 @@ export const revoke = script({
   reply: Schema.Tuple(Big, Unsettled, Schema.Int),
   lua: `
 local lock = open(1)
+expire(lock)
 local revoked = 0
 for _, token in ipairs(call("ZRANGE", lock.held, 0, -1)) do
   local entry = read(lock, token)
@@ -26,7 +26,6 @@ for _, token in ipairs(call("ZRANGE", lock.held, 0, -1)) do
     revoked = revoked + 1
   end
 end
-expire(lock)
 grant(lock, {})
 close(lock)
 publish()
@@ -59,5 +58,9 @@ for _, token in ipairs(call("ZRANGEBYSCORE", lock.held, "(" .. text(now), "+inf"
     used = used + entry.permits
   end
 end
-return { text(now), { lock.limit, used, lock.queued, text(lock.last) }, holders }`
+local waiting = lock.queued
+for _, token in ipairs(call("ZRANGEBYSCORE", lock.alive, "-inf", now)) do
+  if call("ZSCORE", lock.queue, token) then waiting = waiting - 1 end
+end
+return { text(now), { lock.limit, used, waiting, text(lock.last) }, holders }`
 })

@@ -1,11 +1,38 @@
 /**
  * A Lua script as a typed value: what goes in, how that becomes keys and arguments, and the Schema of what comes back.
+ * And the pieces that the scripts share.
  */
 import type * as Either from "effect/Either"
 import type * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import { createHash } from "node:crypto"
 import { header, prelude } from "./lua.js"
+
+/** @internal */
+export type LockKeys = readonly [fence: string, state: string, held: string, queue: string, alive: string]
+
+/**
+ * Whole numbers that may have 16 digits travel as text (R1).
+ *
+ * @internal
+ */
+export const Big = Schema.NumberFromString.pipe(Schema.int())
+
+/** @internal */
+export const Millis = Schema.Int
+
+/**
+ * Indices, from 1, of the locks that want another `refresh` to settle them (R22).
+ *
+ * @internal
+ */
+export const Unsettled = Schema.Array(Schema.Int)
+
+/** @internal */
+export const flatKeys = (locks: ReadonlyArray<LockKeys>): Array<string> => locks.flat()
+
+/** @internal */
+export const flag = (value: boolean): 0 | 1 => value ? 1 : 0
 
 /** @internal */
 export interface Script<in In, out Reply> {

@@ -3,31 +3,8 @@
  * answers with the server's time first, in milliseconds. `LockKeys` are the five keys that lua.ts describes.
  */
 import * as Schema from "effect/Schema"
-import { script } from "./script.js"
-
-/** @internal */
-export type LockKeys = readonly [fence: string, state: string, held: string, queue: string, alive: string]
-
-/**
- * Whole numbers that may have 16 digits travel as text (R1).
- *
- * @internal
- */
-export const Big = Schema.NumberFromString.pipe(Schema.int())
-
-/** @internal */
-export const Millis = Schema.Int
-
-/**
- * Indices, from 1, of the locks that want another `refresh` to settle them (R22).
- *
- * @internal
- */
-export const Unsettled = Schema.Array(Schema.Int)
-
-const flatKeys = (locks: ReadonlyArray<LockKeys>): Array<string> => locks.flat()
-
-const flag = (value: boolean): 0 | 1 => value ? 1 : 0
+import { Big, flag, flatKeys, Millis, script, Unsettled } from "./script.js"
+import type { LockKeys } from "./script.js"
 
 const AcquireReply = Schema.Union(
   Schema.Tuple(Big, Schema.Literal("granted"), Unsettled, Millis, Schema.Array(Big)),
@@ -70,7 +47,7 @@ if now > notAfter then return { text(now), "late", {} } end
 
 -- One lock that nobody holds, waits for or has left a tombstone in.
 if #KEYS == 5 and call("EXISTS", KEYS[2], KEYS[3], KEYS[4], KEYS[5]) == 0 then
-  local last, permits, limit = tonumber(call("GET", KEYS[1]) or "0"), ARGV[9], ARGV[10]
+  local last, permits, limit = number(call("GET", KEYS[1]) or "0"), ARGV[9], ARGV[10]
   if last and tonumber(permits) <= tonumber(limit) then
     local fence, ends = nextFence(last), text(now + ttl)
     local entry = pack("h", permits, fence, subscribed, inbox, metadata)
@@ -276,7 +253,7 @@ for index = 1, #KEYS / 5 do
     call("HDEL", lock.state, "#")
     for _, item in ipairs(items[index]) do
       local entry = read(lock, item.token)
-      if entry and not (entry.kind == "x" and item.buried > now) then forget(lock, item.token, entry) end
+      if not entry or entry.kind ~= "x" then forget(lock, item.token, entry) end
       if item.buried > now and not (entry and entry.kind == "x") then
         call("ZADD", lock.alive, item.buried, item.token)
         write(lock, item.token, { kind = "x", permits = 0, number = 0, subscribed = "0", inbox = "-", metadata = "" })

@@ -7,13 +7,13 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { BackendError } from "../../DlockError.js"
 import * as Key from "../key.js"
-import type { AcquireAnswer, AcquireRequest, LeaveItem, Settled, Store, Target } from "../store.js"
+import type { AcquireAnswer, AcquireRequest, Settled, Store, Target } from "../store.js"
 import type { Connection } from "./link.js"
 import * as Link from "./link.js"
 import * as Operations from "./operations.js"
 import * as Replies from "./replies.js"
 import * as Runner from "./runner.js"
-import type { LockKeys } from "./scripts.js"
+import type { LockKeys } from "./script.js"
 import * as Scripts from "./scripts.js"
 import * as Subscriber from "./subscriber.js"
 import * as Unanswered from "./unanswered.js"
@@ -110,26 +110,23 @@ class RedisStore implements Store {
     )
   }
 
-  readonly leave = (items: ReadonlyArray<LeaveItem>) => {
-    const { indices, targets } = groupByTarget(items.map((item) => item.target))
-    return Effect.map(
-      Effect.suspend(() =>
-        this.runner.run(Scripts.leave, {
-          locks: targets.map(this.keysOf),
-          items: items.map(({ token }, i) => ({
-            lock: indices[i] ?? 0,
-            token,
-            buriedUntil: this.unanswered.buriedUntil(token)
-          }))
-        })
-      ),
-      ([, unsettled, failures]) => {
-        items.forEach(({ token }, i) => failures[i] === "" ? this.unanswered.answered(token) : undefined)
+  readonly leave: Store["leave"] = (items) =>
+    Effect.suspend(() => {
+      const { indices, targets } = groupByTarget(items.map((item) => item.target))
+      const buriedUntil = items.map(({ token }) => this.unanswered.buriedUntil(token))
+      const left = this.runner.run(Scripts.leave, {
+        locks: targets.map(this.keysOf),
+        items: items.map(({ token }, i) => ({ lock: indices[i] ?? 0, token, buriedUntil: buriedUntil[i] ?? 0 }))
+      })
+      return Effect.flatMap(left, ([, unsettled, failures]) => {
+        // The connection was lost meanwhile and the driver has sent the leave again: now it needs its tombstone.
+        if (items.some(({ token }, i) => this.unanswered.buriedUntil(token) !== buriedUntil[i])) {
+          return this.leave(items)
+        }
         const errors = failures.map((words) => words === "" ? undefined : Replies.refusal("leave", words))
-        return Replies.settled(errors, unsettled, targets)
-      }
-    )
-  }
+        return Effect.succeed(Replies.settled(errors, unsettled, targets))
+      })
+    })
 
   readonly revoke: Store["revoke"] = (target, fence) =>
     Effect.map(
