@@ -61,7 +61,7 @@ export interface Lock {
 export interface Options {
   /** How long a holder that died can block others. Renewed every third of it. Defaults to the layer's `ttl`. */
   readonly ttl?: Duration.DurationInput | undefined
-  /** How long to wait for the lock at most. Defaults to no limit. `once` does not wait and ignores it. */
+  /** How long to wait for the lock at most; 0 is not at all, as `once` does. Defaults to no limit. */
   readonly wait?: Duration.DurationInput | undefined
   /** Whether to renew the lease while it is held. Defaults to `true`. */
   readonly renew?: boolean | undefined

@@ -14,6 +14,8 @@ export interface Alarm {
   readonly notLaterThan: (at: number) => void
 }
 
+const timerMillisMax = 2 ** 31 - 1
+
 /** Milliseconds of a clock that never steps. The wall clock does, so no deadline is ever taken from it (R23). */
 export const monotonic = (clock: Clock.Clock): number => Number(clock.unsafeCurrentTimeNanos()) / 1e6
 
@@ -26,10 +28,10 @@ export const make = (onRing: Effect.Effect<number>): Effect.Effect<Alarm, never,
     const sleep = Effect.suspend(() =>
       ringsAt === Infinity
         ? moved.await
-        // Whole milliseconds, as timers have them.
+        // Whole milliseconds, and no more of them than a timer can count.
         : Effect.raceFirst(
           moved.await,
-          clock.sleep(Duration.millis(Math.ceil(Math.max(0, ringsAt - monotonic(clock)))))
+          clock.sleep(Duration.millis(Math.min(timerMillisMax, Math.ceil(Math.max(0, ringsAt - monotonic(clock))))))
         )
     )
     yield* sleep.pipe(

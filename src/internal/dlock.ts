@@ -54,13 +54,13 @@ export const makeMemory = (options: Dlock.Options): Effect.Effect<Dlock.Service,
 
 const commandTimeoutOf = (options: Dlock.Options): Effect.Effect<Duration.Duration> =>
   Effect.map(
-    orDie(Options.positiveMillis("commandTimeout", options.commandTimeout ?? defaults.commandTimeout)),
+    orDie(Options.finiteMillis("commandTimeout", options.commandTimeout ?? defaults.commandTimeout)),
     Duration.millis
   )
 
 export const make = (store: Store, options: Dlock.Options): Effect.Effect<Dlock.Service, never, Scope.Scope> =>
   Effect.gen(function*() {
-    const ttlMillis = yield* orDie(Options.positiveMillis("ttl", options.ttl ?? defaults.ttl))
+    const ttlMillis = yield* orDie(Options.finiteMillis("ttl", options.ttl ?? defaults.ttl))
     const commandTimeout = yield* commandTimeoutOf(options)
     const engine = yield* EngineModule.make({ store, commandTimeout, makeToken: makeSecret })
 
@@ -73,7 +73,7 @@ export const make = (store: Store, options: Dlock.Options): Effect.Effect<Dlock.
       if (Either.isLeft(valid)) return Effect.fail(valid.left)
       return Effect.map(orDie(Options.decode(callOptions, ttlMillis)), (decoded) => ({
         ...decoded,
-        waitMillis: waits ? decoded.waitMillis : undefined,
+        waitMillis: waits && decoded.waitMillis > 0 ? decoded.waitMillis : undefined,
         claims: [{ kind: "lock", key, permits: 1, limit: 1 }]
       }))
     }

@@ -9,51 +9,58 @@ import type { BackendError, LockLostError } from "../DlockError.js"
 import type * as Lock from "../Lock.js"
 import type { Engine } from "./engine/engine.js"
 import type { Lease } from "./engine/lease.js"
-import { positiveMillis } from "./options.js"
+import { finiteMillis } from "./options.js"
 
 export class LockImpl implements Lock.Lock {
-  constructor(readonly engine: Engine, readonly lease: Lease, readonly fencingToken: number) {}
+  // Private at run time too: a printed lock must not show the engine, with the tokens of others in it (R19).
+  readonly #engine: Engine
+  readonly #lease: Lease
+
+  constructor(engine: Engine, lease: Lease, readonly fencingToken: number) {
+    this.#engine = engine
+    this.#lease = lease
+  }
 
   get key(): string {
-    return this.lease.terms.claims[0]?.key ?? ""
+    return this.#lease.terms.claims[0]?.key ?? ""
   }
 
   get token(): string {
-    return this.lease.token
+    return this.#lease.token
   }
 
   get remaining(): Effect.Effect<Duration.Duration> {
-    return Effect.match(this.engine.remaining(this.lease), {
+    return Effect.match(this.#engine.remaining(this.#lease), {
       onFailure: () => Duration.zero,
       onSuccess: Duration.millis
     })
   }
 
   get release(): Effect.Effect<void, BackendError> {
-    return this.engine.release(this.lease)
+    return this.#engine.release(this.#lease)
   }
 
   get check(): Effect.Effect<void, LockLostError> {
-    return Effect.asVoid(this.engine.remaining(this.lease))
+    return Effect.asVoid(this.#engine.remaining(this.#lease))
   }
 
   get lost(): Effect.Effect<never, LockLostError> {
-    return this.engine.lost(this.lease)
+    return this.#engine.lost(this.#lease)
   }
 
   extend = (ttl?: Duration.DurationInput): Effect.Effect<void, LockLostError | BackendError> =>
     Effect.suspend(() => {
-      if (ttl === undefined) return this.engine.extend(this.lease, this.lease.terms.ttlMillis)
-      const ttlMillis = positiveMillis("ttl", ttl)
-      return Either.isLeft(ttlMillis) ? Effect.die(ttlMillis.left) : this.engine.extend(this.lease, ttlMillis.right)
+      if (ttl === undefined) return this.#engine.extend(this.#lease, this.#lease.terms.ttlMillis)
+      const ttlMillis = finiteMillis("ttl", ttl)
+      return Either.isLeft(ttlMillis) ? Effect.die(ttlMillis.left) : this.#engine.extend(this.#lease, ttlMillis.right)
     })
 
   guard = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | LockLostError, R> =>
-    guard(this.engine, this.lease, effect)
+    guard(this.#engine, this.#lease, effect)
 }
 
 /**
- * Runs the effect in a fiber of its own, interrupts that when the lease ends, and tells of the loss whatever came of it.
+ * Runs the effect in a fiber of its own if the lease is still in force, interrupts that when the lease ends, and tells of the loss whatever came of it.
  * The check comes last: an effect that blocked the event loop past the deadline ends before any timer can fire.
  */
 export const guard = <A, E, R>(
@@ -62,7 +69,7 @@ export const guard = <A, E, R>(
   effect: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E | LockLostError, R> =>
   Effect.uninterruptibleMask((restore) =>
-    Effect.flatMap(Effect.fork(restore(effect)), (fiber) => {
+    Effect.flatMap(Effect.zipRight(engine.remaining(lease), Effect.fork(restore(effect))), (fiber) => {
       let ended = false
       const unwatch = engine.onEnd(lease, () => {
         ended = true

@@ -13,13 +13,19 @@ const millisMax = Duration.toMillis("365 days")
 /** To die with. */
 export type Mistake = TypeError
 
-/** Milliseconds of an option that must be a finite time above zero. */
-export const positiveMillis = (name: string, input: Duration.DurationInput): Either.Either<number, Mistake> => {
-  const millis = Option.map(Duration.decodeUnknown(input), Duration.toMillis)
-  return Option.isSome(millis) && millis.value > 0 && millis.value <= millisMax
-    ? Either.right(millis.value)
-    : mistake(name, `a duration above zero and at most 365 days, like "10 seconds"`, input)
+/** Below that a lease is over before anybody can use it: 2 ms and 1 % are kept back, and a round trip takes its time. */
+const millisMin = 10
+
+/** Milliseconds of an option that must be a finite time. */
+export const finiteMillis = (name: string, input: Duration.DurationInput): Either.Either<number, Mistake> => {
+  const millis = toMillis(input)
+  return millis !== undefined && millis >= millisMin && millis <= millisMax
+    ? Either.right(millis)
+    : mistake(name, `a duration of at least ${millisMin} millis and at most 365 days, like "10 seconds"`, input)
 }
+
+const toMillis = (input: unknown): number | undefined =>
+  Option.getOrUndefined(Option.map(Duration.decodeUnknown(input), Duration.toMillis))
 
 const mistake = (name: string, wanted: string, got: unknown): Either.Either<never, Mistake> =>
   Either.left(new TypeError(`effect-dlock: option \`${name}\` must be ${wanted}, not ${show(got)}`))
@@ -34,9 +40,7 @@ export interface Decoded extends Omit<Terms, "claims"> {
 }
 
 const orInfinity = (name: string, input: Duration.DurationInput | undefined): Either.Either<number, Mistake> =>
-  input === undefined || input === Duration.infinity || input === Infinity
-    ? Either.right(Infinity)
-    : positiveMillis(name, input)
+  input === undefined || toMillis(input) === Infinity ? Either.right(Infinity) : finiteMillis(name, input)
 
 /** The options of one call, on top of the layer's ttl. */
 export const decode = (options: Lock.Options | undefined, layerTtlMillis: number): Either.Either<Decoded, Mistake> => {
@@ -45,9 +49,10 @@ export const decode = (options: Lock.Options | undefined, layerTtlMillis: number
     return mistake("metadata", `a string of at most ${metadataLengthMax} characters`, metadata)
   }
   if (typeof renew !== "boolean") return mistake("renew", "true or false", renew)
-  const ttlMillis = ttl === undefined ? Either.right(layerTtlMillis) : positiveMillis("ttl", ttl)
+  const ttlMillis = ttl === undefined ? Either.right(layerTtlMillis) : finiteMillis("ttl", ttl)
   if (Either.isLeft(ttlMillis)) return Either.left(ttlMillis.left)
-  const waitMillis = orInfinity("wait", wait)
+  // A budget that is used up is no mistake.
+  const waitMillis = toMillis(wait) === 0 ? Either.right(0) : orInfinity("wait", wait)
   if (Either.isLeft(waitMillis)) return Either.left(waitMillis.left)
   const maxHoldMillis = orInfinity("maxHold", maxHold)
   return Either.map(maxHoldMillis, (maxHoldMillis) => ({

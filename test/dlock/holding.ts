@@ -1,6 +1,7 @@
 /** What holds for a lock that is held: renewal, loss, release, fencing; and for the effect that runs under it. */
 import { assert, describe } from "@effect/vitest"
 import { Cause, Deferred, Duration, Effect, Exit, Fiber, Option, Scope } from "effect"
+import { inspect } from "node:util"
 import type { World } from "./world.js"
 import { isFree, newKey, untilFree, untilWaiting } from "./world.js"
 
@@ -143,6 +144,28 @@ export const holding = ({ elapse, makeServer, name, test, ttlMillis }: World): v
         assert.isTrue(yield* isFree(a.dlock, key))
       }))
 
+    test("withLock works where nothing may be interrupted", () =>
+      Effect.gen(function*() {
+        const { a, key } = yield* setup
+        assert.strictEqual(yield* Effect.uninterruptible(a.dlock.withLock(Effect.succeed(1), key)), 1)
+        assert.isTrue(yield* isFree(a.dlock, key))
+      }))
+
+    test("a wait of nothing does not wait", () =>
+      Effect.gen(function*() {
+        const { a, b, key } = yield* setup
+        yield* a.dlock.once(key)
+        assert.strictEqual((yield* Effect.flip(b.dlock.lock(key, { wait: 0 })))._tag, "LockAcquisitionError")
+        assert.strictEqual((yield* a.dlock.inspect(key)).waiting, 0)
+      }))
+
+    test("a printed lock shows no token", () =>
+      Effect.gen(function*() {
+        const { a, key } = yield* setup
+        const lock = yield* a.dlock.once(key)
+        assert.notInclude(inspect(lock, { depth: 10 }) + JSON.stringify(lock), lock.token)
+      }))
+
     test("guard interrupts its effect when the lock is released under it", () =>
       Effect.gen(function*() {
         const { a, key } = yield* setup
@@ -156,7 +179,7 @@ export const holding = ({ elapse, makeServer, name, test, ttlMillis }: World): v
     test("options that can only be a mistake die, and the message names the option", () =>
       Effect.gen(function*() {
         const { a, key } = yield* setup
-        const bad = [{ ttl: 0 }, { ttl: -1 }, { ttl: Infinity }, { wait: -5 }, { maxHold: 0 }, {
+        const bad = [{ ttl: 0 }, { ttl: -1 }, { ttl: Infinity }, { ttl: 1 }, { maxHold: 0 }, {
           metadata: "x".repeat(257)
         }]
         for (const options of bad) {

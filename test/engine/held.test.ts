@@ -112,6 +112,29 @@ describe("a held lease", () => {
       assert.strictEqual(yield* left(engine, lease), -1)
     }))
 
+  it.scoped("R30: a forced release that overtakes the answer that grants is not forgotten", () =>
+    Effect.gen(function*() {
+      const { acquire, send, start } = yield* setup
+      yield* start()
+      const asked = yield* acquire.next
+      yield* send({ _tag: "Revoked", token: asked.input.token, fence: 7 })
+      asked.reply(granted(7))
+      // It was lost before it was handed over, so its caller asks once more.
+      assert.notStrictEqual((yield* acquire.next).input.token, asked.input.token)
+    }))
+
+  it.scoped("R23: a grant whose answer came after its end is not handed over", () =>
+    Effect.gen(function*() {
+      const { acquire, leave, start } = yield* setup
+      yield* start({ ttlMillis: 1_000 })
+      const asked = yield* acquire.next
+      yield* TestClock.adjust(1_000)
+      asked.reply(granted(7, 1_000))
+      const again = yield* acquire.next
+      assert.notStrictEqual(again.input.token, asked.input.token)
+      assert.deepStrictEqual((yield* leave.next).input.map((item) => item.token), [asked.input.token])
+    }))
+
   it.scoped("R23: is over for whoever asks after its deadline, though no timer has fired", () =>
     Effect.gen(function*() {
       const { engine, keeperNow, lease } = yield* Effect.map(held, (parts) => ({

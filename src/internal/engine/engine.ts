@@ -13,10 +13,11 @@ import * as Effect from "effect/Effect"
 import * as FiberId from "effect/FiberId"
 import * as FiberSet from "effect/FiberSet"
 import type * as Scope from "effect/Scope"
-import { BackendError, LockAcquisitionError } from "../../DlockError.js"
-import type { LockLostError } from "../../DlockError.js"
+import type { BackendError, LockLostError } from "../../DlockError.js"
+import { LockAcquisitionError } from "../../DlockError.js"
 import * as Alarm from "../alarm.js"
 import type { AcquireAnswer, Settled, Store, Target } from "../store.js"
+import * as Errors from "./errors.js"
 import { Keeper } from "./keeper.js"
 import type { Lease, Terms, WaitEnd } from "./lease.js"
 import * as L from "./lease.js"
@@ -52,7 +53,7 @@ export class Engine {
   }
 
   attempt(attempt: Attempt): Effect.Effect<Lease, LockAcquisitionError | BackendError> {
-    if (this.closed) return Effect.fail(closedError())
+    if (this.closed) return Effect.fail(Errors.closed())
     const { request, restore, startedAt } = attempt
     const sentAt = this.keeper.now()
     const waitUntil = startedAt + (request.waitMillis ?? Infinity)
@@ -92,7 +93,7 @@ export class Engine {
       metadata: request.metadata
     })
     const left = lease.waitUntil - sentAt
-    return left >= this.commandTimeoutMillis ? asked : Effect.timeoutFail(asked, {
+    return left === Infinity ? asked : Effect.timeoutFail(asked, {
       duration: Duration.millis(left),
       onTimeout: () => this.timedOut(request, startedAt)
     })
@@ -107,12 +108,12 @@ export class Engine {
     const { request, startedAt } = attempt
     if (lease.state._tag === "Ended") {
       this.leaver.later(lease)
-      return Effect.fail(closedError())
+      return Effect.fail(Errors.closed())
     }
     switch (answer._tag) {
       case "Granted":
         this.keeper.onAcquired(lease, sentAt, answer)
-        return Effect.succeed(lease)
+        return this.handOver(attempt, lease)
       case "Waiting":
         lease.waiting = Deferred.unsafeMake(FiberId.none)
         this.keeper.onAcquired(lease, sentAt, answer)
@@ -131,9 +132,17 @@ export class Engine {
         )
       }
       case "Gone":
-        this.keeper.drop(lease)
+        this.abandon(lease)
         return this.attempt(attempt)
     }
+  }
+
+  /** The grant is looked at once more where it is handed over: its answer came late, or this process was paused. */
+  handOver(attempt: Attempt, lease: Lease): Effect.Effect<Lease, LockAcquisitionError | BackendError> {
+    const now = this.keeper.now()
+    if (!this.keeper.endIfDue(lease, now)) return Effect.succeed(lease)
+    const isSlow = attempt.request.waitMillis === undefined && now >= attempt.startedAt + this.commandTimeoutMillis
+    return isSlow ? Effect.fail(Errors.tooSlow()) : this.attempt(attempt)
   }
 
   wait(
@@ -143,9 +152,7 @@ export class Engine {
   ): Effect.Effect<Lease, LockAcquisitionError | BackendError> {
     const { request, restore, startedAt } = attempt
     return Effect.matchCauseEffect(restore(Deferred.await(waiting)), {
-      onSuccess: () =>
-        // The grant is looked at once more where it is handed over: this process may have been paused meanwhile.
-        this.keeper.endIfDue(lease, this.keeper.now()) ? this.attempt(attempt) : Effect.succeed(lease),
+      onSuccess: () => this.handOver(attempt, lease),
       onFailure: (cause) => {
         const end = cause._tag === "Fail" ? cause.error : undefined
         switch (end?._tag) {
@@ -238,20 +245,12 @@ export class Engine {
     this.closed = true
     for (const lease of this.keeper.leases.values()) {
       if (lease.state._tag === "Held") this.keeper.lose(lease, "Expired")
-      else this.keeper.endWait(lease, closedError())
+      else this.keeper.endWait(lease, Errors.closed())
     }
   }
 }
 
 const keyOf = (request: Request): string => request.claims[0]?.key ?? ""
-
-const closedError = (): BackendError =>
-  new BackendError({
-    operation: "acquire",
-    reason: "Unreachable",
-    outcome: "NotApplied",
-    cause: new Error("the Dlock layer is closed")
-  })
 
 export const make = (options: {
   readonly store: Store
@@ -264,7 +263,7 @@ export const make = (options: {
     const commandTimeoutMillis = Duration.toMillis(options.commandTimeout)
     const fork = yield* Effect.map(
       Effect.flatMap(FiberSet.make<void>(), (set) => FiberSet.runtime(set)()),
-      (run) => (effect: Effect.Effect<void>): void => void run(effect)
+      (run) => (effect: Effect.Effect<void>): void => void run(Effect.interruptible(effect))
     )
     const settle = (targets: ReadonlyArray<Target>): void => {
       if (targets.length > 0) fork(settleAll(store, targets))

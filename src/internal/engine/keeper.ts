@@ -13,11 +13,11 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import type { LockLostError } from "../../DlockError.js"
-import { BackendError } from "../../DlockError.js"
 import * as Alarm from "../alarm.js"
 import type { AcquireAnswer, Answer, InboxEvent, Store, Target, Waiting } from "../store.js"
 import { maxBatch } from "../store.js"
 import * as Telemetry from "../telemetry.js"
+import * as Errors from "./errors.js"
 import * as Heap from "./heap.js"
 import type { Lease, State, WaitEnd } from "./lease.js"
 import * as L from "./lease.js"
@@ -101,7 +101,14 @@ export class Keeper {
 
   holdUntil(lease: Lease, deadline: number, fences: ReadonlyArray<number>): void {
     this.become(lease, { _tag: "Held", since: this.now(), deadline, fences })
+    this.loseIfRevoked(lease)
     if (lease.waiting) Deferred.unsafeDone(lease.waiting, Effect.void)
+  }
+
+  /** The message may have overtaken the answer that grants (R30). */
+  loseIfRevoked(lease: Lease): void {
+    const { revokedUpTo, state } = lease
+    if (state._tag === "Held" && state.fences.some((fence) => fence <= revokedUpTo)) this.lose(lease, "Revoked")
   }
 
   onWaiting(lease: Lease, sentAt: number, answer: Waiting): void {
@@ -151,9 +158,8 @@ export class Keeper {
       case "Granted":
         return this.onGrant(lease, event.fence)
       case "Revoked":
-        return lease.state._tag === "Held" && lease.state.fences.includes(event.fence)
-          ? this.lose(lease, "Revoked")
-          : undefined
+        lease.revokedUpTo = Math.max(lease.revokedUpTo, event.fence)
+        return this.loseIfRevoked(lease)
       case "OverLimit":
         return lease.state._tag === "Waiting" ? this.endWait(lease, event) : undefined
     }
@@ -194,7 +200,7 @@ export class Keeper {
       else if (now >= state.deadline) this.lose(lease, lease.failure || lease.refreshing ? "Unreachable" : "Expired")
     } else if (state._tag === "Waiting") {
       if (now >= lease.waitUntil) this.endWait(lease, { _tag: "Timeout" })
-      else if (now >= state.giveUpAt) this.endWait(lease, lease.failure ?? silent())
+      else if (now >= state.giveUpAt) this.endWait(lease, lease.failure ?? Errors.silent())
     }
     return lease.state._tag === "Ended"
   }
@@ -238,7 +244,7 @@ export class Keeper {
       }),
       {
         onFailure: (cause) => {
-          const error = cause._tag === "Fail" ? cause.error : silent()
+          const error = cause._tag === "Fail" ? cause.error : Errors.silent()
           for (const lease of leases) this.onAnswer(lease, sentAt, { _tag: "Failed", error })
         },
         onSuccess: ({ answer, unsettled }) => {
@@ -279,7 +285,7 @@ export class Keeper {
       lease.refreshAt = sentAt + answer.remainingMillis / 3
       const deadline = Math.max(state.deadline, L.localEnd(sentAt, answer.remainingMillis))
       this.become(lease, { ...state, deadline })
-    } else if (sentAt >= state.since) {
+    } else if (sentAt > state.since) {
       // R13: asked after the grant, the store does not know it.
       this.lose(lease, "Superseded")
     } else {
@@ -287,11 +293,3 @@ export class Keeper {
     }
   }
 }
-
-const silent = (): BackendError =>
-  new BackendError({
-    operation: "refresh",
-    reason: "Timeout",
-    outcome: "Unknown",
-    cause: new Error("no heartbeat was answered for as long as a waiter stays in the queue")
-  })

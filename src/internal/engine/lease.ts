@@ -86,6 +86,8 @@ export interface Lease extends Waking {
   refreshing: boolean
   /** Why the last refresh failed, until one works. */
   failure: BackendError | undefined
+  /** The highest fence that a forced release has named. */
+  revokedUpTo: number
   /** A grant that overtook the answer to its own request (R30). */
   early: number | undefined
   /** Settles when the wait is over. Only a waiter has it. */
@@ -121,6 +123,7 @@ export const make = (
   refreshedAt: sentAt,
   refreshing: false,
   failure: undefined,
+  revokedUpTo: 0,
   early: undefined,
   waiting: undefined,
   watchers: undefined,

@@ -18,7 +18,9 @@ export interface Leaver {
   readonly later: (lease: Lease) => void
 }
 
-const retryAfter = Duration.millis(100)
+/** The pause before a leave is repeated, doubled each time. */
+const retryAfterMillis = 100
+const retryAfterMillisMax = 2_000
 
 /** How long closing waits for leaves that are under way. A dead connection must not hold it up. */
 const closeWithin = Duration.seconds(1)
@@ -36,31 +38,40 @@ export const make = (options: {
     const retry = yield* FiberSet.makeRuntime<never>()
     let closed = false
 
-    const attempt = (items: ReadonlyArray<LeaveItem>, until: number): Effect.Effect<void, BackendError> =>
+    const attempt = (
+      items: ReadonlyArray<LeaveItem>,
+      until: number,
+      pauseMillis: number
+    ): Effect.Effect<void, BackendError> =>
       Effect.matchCauseEffect(store.leave(items), {
         onFailure: (cause) => {
-          again(items, until)
+          again(items, until, pauseMillis)
           return Effect.failCause(cause)
         },
         onSuccess: ({ answer, unsettled }) => {
           settle(unsettled)
           const failure = answer.find((error) => error !== undefined)
           if (failure === undefined) return Effect.void
-          again(items.filter((_, i) => answer[i] !== undefined), until)
+          again(items.filter((_, i) => answer[i] !== undefined), until, pauseMillis)
           return Effect.fail(failure)
         }
       })
 
-    const again = (items: ReadonlyArray<LeaveItem>, until: number): void => {
+    const again = (items: ReadonlyArray<LeaveItem>, until: number, pauseMillis: number): void => {
       if (closed || monotonic(clock) >= until) return
-      retry(Effect.delay(Effect.sync(() => void send(Effect.ignore(attempt(items, until)))), retryAfter))
+      const next = Math.min(2 * pauseMillis, retryAfterMillisMax)
+      const repeat = Effect.sync(() => background(attempt(items, until, next)))
+      retry(Effect.interruptible(Effect.delay(repeat, Duration.millis(pauseMillis))))
     }
+    const background = (leave: Effect.Effect<void, BackendError>): void =>
+      void send(Effect.interruptible(Effect.ignore(leave)))
 
     const leave = (lease: Lease): Effect.Effect<void, BackendError> =>
       attempt(
         lease.terms.claims.map((target) => ({ target, token: lease.token })),
         // The lease cannot outlive this: the latest moment its request may be carried out, and a ttl from then.
-        monotonic(clock) + options.commandTimeoutMillis + lease.terms.ttlMillis
+        monotonic(clock) + options.commandTimeoutMillis + lease.terms.ttlMillis,
+        retryAfterMillis
       )
 
     yield* Effect.addFinalizer(() => {
@@ -70,6 +81,6 @@ export const make = (options: {
 
     return {
       now: (lease) => Effect.uninterruptible(Effect.suspend(() => leave(lease))),
-      later: (lease) => void send(Effect.ignore(leave(lease)))
+      later: (lease) => background(leave(lease))
     }
   })

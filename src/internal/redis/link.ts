@@ -45,33 +45,43 @@ export const make = (
     const calls = new Set<Call>()
     let epoch = 0
     let lastError: Error | undefined
+    // A connection that opened only now has not let anybody wait yet, however long a call has been in the queue for it.
+    let openedAt = client.status === "ready" ? -Infinity : Infinity
 
+    const onConnect = () => {
+      openedAt = Alarm.monotonic(clock)
+    }
     const onClose = () => {
       epoch++
+      openedAt = Infinity
     }
     const onError = (error: Error) => {
       lastError = error
     }
     yield* Effect.acquireRelease(
-      Effect.sync(() => client.on("close", onClose).on("error", onError)),
-      () => Effect.sync(() => client.off("close", onClose).off("error", onError))
+      Effect.sync(() => client.on("connect", onConnect).on("close", onClose).on("error", onError)),
+      () => Effect.sync(() => client.off("connect", onConnect).off("close", onClose).off("error", onError))
     )
     const late = (): Failure => client.status === "ready" ? timedOut(commandTimeout) : unreachable(client, lastError)
 
     const alarm = yield* Alarm.make(Effect.sync(() => {
       const now = Alarm.monotonic(clock)
-      let anyLate = false
+      let isDead = false
       let next = Infinity
       for (const call of calls) {
         if (now < call.sentAt + timeoutMillis) {
           next = call.sentAt + timeoutMillis
           break
         }
-        anyLate = true
+        isDead ||= now >= openedAt + timeoutMillis
         calls.delete(call)
         call.settle(late())
       }
-      if (anyLate && owned) client.stream?.destroy()
+      if (isDead && owned) {
+        // Now, not when the driver hears of it: what is sent from here on goes by another connection.
+        epoch++
+        client.stream?.destroy()
+      }
       return next
     }))
 

@@ -54,8 +54,9 @@ local function open(index)
   lock.holders = call("ZCARD", lock.held)
   lock.queued = call("ZCARD", lock.queue)
   lock.living = call("ZCARD", lock.alive)
-  lock.used = lock.holders > 0 and tonumber(meta[1] or "0") or 0
   lock.limit = tonumber(meta[2] or "1")
+  -- Where Redis has evicted one key and not the other, what is held counts for all there is.
+  lock.used = lock.holders > 0 and tonumber(meta[1] or lock.limit) or 0
   lock.till = tonumber(meta[3] or "0")
   lock.next = tonumber(meta[4] or "0")
   lock.lastRead, lock.tillRead = lock.last, lock.till
@@ -80,8 +81,9 @@ local function forget(lock, token, entry)
   lock.dirty = true
   call("HDEL", lock.state, token)
   if not entry or entry.kind == "h" then
-    lock.holders = lock.holders - call("ZREM", lock.held, token)
-    lock.used = lock.used - (entry and entry.permits or 0)
+    local was = call("ZREM", lock.held, token)
+    lock.holders = lock.holders - was
+    if entry then lock.used = math.max(0, lock.used - was * entry.permits) end
   end
   if not entry or entry.kind ~= "h" then
     lock.queued = lock.queued - call("ZREM", lock.queue, token)
@@ -238,19 +240,19 @@ local function renew(lock, token, ttl, liveness, subscribed)
   end
 end
 
--- { 1, remaining, fence } held; { 2, remaining, last, rank, end of the first lease } waiting; { 0 } gone.
+-- held, remaining, fence; or waiting, remaining, last fence, rank, end of the first lease; or gone.
 local function answer(lock, token)
   local entry = read(lock, token)
   if entry and entry.kind == "h" then
     local remaining = tonumber(call("ZSCORE", lock.held, token) or "0") - now
-    if remaining > 0 then return { 1, remaining, text(entry.number) } end
+    if remaining > 0 then return { "held", remaining, text(entry.number) } end
   elseif entry and entry.kind == "w" then
     local remaining = tonumber(call("ZSCORE", lock.alive, token) or "0") - now
     if remaining > 0 then
-      return { 2, remaining, text(lock.last), call("ZRANK", lock.queue, token) or 0, (firstEnd(lock)) }
+      return { "waiting", remaining, text(lock.last), call("ZRANK", lock.queue, token) or 0, (firstEnd(lock)) }
     end
   end
-  return { 0 }
+  return { "gone" }
 end
 
 -- Runs a step on one lock of a batch. An error spoils that lock only (R8).

@@ -1,7 +1,7 @@
 /** The scripts for operators: look at a lock, and take it away. */
 import * as Schema from "effect/Schema"
 import type { LockKeys } from "./script.js"
-import { Big, Millis, script, Unsettled } from "./script.js"
+import { Big, Int, Millis, script, Unsettled } from "./script.js"
 
 /**
  * Takes the lock from every holder whose fence is at most the one given, and tells them. A later grant is never
@@ -13,7 +13,7 @@ export const revoke = script({
   name: "revoke",
   keys: (input: { readonly lock: LockKeys; readonly fence: number }) => [...input.lock],
   args: (input) => [input.fence],
-  reply: Schema.Tuple(Big, Unsettled, Schema.Int),
+  reply: Schema.Tuple(Big, Unsettled, Int),
   lua: `
 local lock = open(1)
 expire(lock)
@@ -44,8 +44,8 @@ export const inspect = script({
   reply: Schema.Tuple(
     Big,
     // limit, used, waiting, last fence
-    Schema.Tuple(Schema.Int, Schema.Int, Schema.Int, Big),
-    Schema.Array(Schema.Tuple(Big, Schema.Int, Millis, Schema.String))
+    Schema.Tuple(Int, Int, Int, Big),
+    Schema.Array(Schema.Tuple(Big, Int, Millis, Schema.String))
   ),
   lua: `
 local lock = open(1)

@@ -53,13 +53,13 @@ export const acquireAnswer = (
 
 export const refreshAnswer = (item: ReplyOf<typeof Scripts.refresh>[2][number]): Answer => {
   switch (item[0]) {
-    case 1:
+    case "held":
       return { _tag: "Held", remainingMillis: item[1], fence: item[2] }
-    case 2:
+    case "waiting":
       return waiting(item[1], item[2], item[3], item[4])
-    case 0:
+    case "gone":
       return { _tag: "Gone" }
-    case -1:
+    case "failed":
       return { _tag: "Failed", error: refusal("refresh", item[1]) }
   }
 }

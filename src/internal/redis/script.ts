@@ -18,15 +18,22 @@ export type LockKeys = readonly [fence: string, state: string, held: string, que
  */
 export const Big = Schema.NumberFromString.pipe(Schema.int())
 
+/**
+ * A client with `stringNumbers` has them as text.
+ *
+ * @internal
+ */
+export const Int = Schema.Union(Schema.Int, Big)
+
 /** @internal */
-export const Millis = Schema.Int
+export const Millis = Int
 
 /**
  * Indices, from 1, of the locks that want another `refresh` to settle them (R22).
  *
  * @internal
  */
-export const Unsettled = Schema.Array(Schema.Int)
+export const Unsettled = Schema.Array(Int)
 
 /** @internal */
 export const flatKeys = (locks: ReadonlyArray<LockKeys>): Array<string> => locks.flat()

@@ -3,17 +3,17 @@
  * answers with the server's time first, in milliseconds. `LockKeys` are the five keys that lua.ts describes.
  */
 import * as Schema from "effect/Schema"
-import { Big, flag, flatKeys, Millis, script, Unsettled } from "./script.js"
+import { Big, flag, flatKeys, Int, Millis, script, Unsettled } from "./script.js"
 import type { LockKeys } from "./script.js"
 
 const AcquireReply = Schema.Union(
   Schema.Tuple(Big, Schema.Literal("granted"), Unsettled, Millis, Schema.Array(Big)),
-  Schema.Tuple(Big, Schema.Literal("waiting"), Unsettled, Millis, Big, Schema.Int, Millis),
+  Schema.Tuple(Big, Schema.Literal("waiting"), Unsettled, Millis, Big, Int, Millis),
   Schema.Tuple(
     Big,
     Schema.Literal("refused"),
     Unsettled,
-    Schema.Array(Schema.Tuple(Schema.Int, Millis, Schema.String))
+    Schema.Array(Schema.Tuple(Int, Millis, Schema.String))
   ),
   Schema.Tuple(Big, Schema.Literal("gone"), Unsettled),
   Schema.Tuple(Big, Schema.Literal("late"), Unsettled)
@@ -86,10 +86,10 @@ if known then
   local fences, remaining = {}, nil
   for index, lock in ipairs(locks) do
     local now_is = answer(lock, token)
-    if now_is[1] == 1 then
+    if now_is[1] == "held" then
       fences[index] = now_is[3]
       remaining = math.min(remaining or now_is[2], now_is[2])
-    elseif now_is[1] == 2 then
+    elseif now_is[1] == "waiting" then
       reply = { "waiting", {}, now_is[2], now_is[3], now_is[4], now_is[5] }
     else
       reply = { "gone", {} }
@@ -152,15 +152,15 @@ export interface AcquireInput {
 }
 
 const ItemAnswer = Schema.Union(
-  Schema.Tuple(Schema.Literal(0)),
-  Schema.Tuple(Schema.Literal(1), Millis, Big),
-  Schema.Tuple(Schema.Literal(2), Millis, Big, Schema.Int, Millis),
-  Schema.Tuple(Schema.Literal(-1), Schema.String)
+  Schema.Tuple(Schema.Literal("gone")),
+  Schema.Tuple(Schema.Literal("held"), Millis, Big),
+  Schema.Tuple(Schema.Literal("waiting"), Millis, Big, Int, Millis),
+  Schema.Tuple(Schema.Literal("failed"), Schema.String)
 )
 
 /**
  * Renewal, heartbeat and poke: renews what its items hold, keeps alive what waits, settles each lock once. Never
- * creates anything (R2). An item of a lock that fails is answered \`{ -1, why }\`.
+ * creates anything (R2). An item of a lock that fails is answered \`failed\` and why.
  *
  * @internal
  */
@@ -197,7 +197,7 @@ for index = 1, #KEYS / 5 do
     if lock.unsettled then unsettled[#unsettled + 1] = index end
   end)
   if failure then
-    for _, item in ipairs(mine) do replies[item.at] = { -1, failure } end
+    for _, item in ipairs(mine) do replies[item.at] = { "failed", failure } end
   end
 end
 publish()

@@ -60,6 +60,8 @@ export const make = (options: {
 
 class Subscriber {
   state: "Subscribed" | "Unsubscribed" = "Unsubscribed"
+  /** Of the last SUBSCRIBE that was acknowledged. In that epoch messages come, unless a PING says otherwise. */
+  subscribedIn: number | undefined = undefined
   probing = false
   refused = false
   readonly closed = Effect.unsafeMakeLatch(false)
@@ -115,28 +117,31 @@ class Subscriber {
       // It may have closed since it was sent. Then the subscription is gone with it, and the loop goes round at once.
       if (epoch !== this.link.epoch()) return Effect.void
       this.closed.unsafeClose()
+      this.subscribedIn = epoch
       this.become("Subscribed")
       return this.closed.await
     }),
     Effect.forever
   )
 
-  /** A link that does not answer within `commandTimeout` is opened anew; messages are not trusted for that long. */
+  /** Goes on while it is suspected: the PING that is answered says that messages come again. */
   readonly probe: Effect.Effect<void> = Effect.suspend(() => {
-    if (this.probing || this.state === "Unsubscribed") return Effect.void
+    const epoch = this.subscribedIn
+    if (this.probing || epoch !== this.link.epoch()) return Effect.void
     this.probing = true
-    const epoch = this.link.epoch()
+    const becomeIf = (state: typeof this.state) => {
+      if (epoch === this.link.epoch()) this.become(state)
+    }
     const ping = this.link.run("ping", (client) => client.ping()).pipe(
-      Effect.exit,
-      Effect.map((exit) => {
+      Effect.match({ onFailure: () => becomeIf("Unsubscribed"), onSuccess: () => becomeIf("Subscribed") }),
+      Effect.ensuring(Effect.sync(() => {
         this.probing = false
-        if (epoch === this.link.epoch()) this.become(exit._tag === "Success" ? "Subscribed" : "Unsubscribed")
-      })
+      }))
     )
-    const suspect = Effect.sync(() => this.become("Unsubscribed")).pipe(
+    const suspect = Effect.sync(() => becomeIf("Unsubscribed")).pipe(
       Effect.delay(suspectAfter),
       Effect.zipRight(Effect.never)
     )
-    return Effect.raceFirst(ping, suspect)
+    return Effect.raceFirst(ping, Effect.interruptible(suspect))
   })
 }

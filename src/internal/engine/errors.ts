@@ -1,0 +1,18 @@
+/** What a caller is told when the store did not say it. */
+import { BackendError } from "../../DlockError.js"
+
+const backendError = (
+  operation: string,
+  reason: BackendError["reason"],
+  outcome: BackendError["outcome"],
+  words: string
+) => new BackendError({ operation, reason, outcome, cause: new Error(words) })
+
+export const closed = (): BackendError =>
+  backendError("acquire", "Unreachable", "NotApplied", "the Dlock layer is closed")
+
+export const tooSlow = (): BackendError =>
+  backendError("acquire", "Timeout", "Unknown", "every answer came when the lease that it granted was over already")
+
+export const silent = (): BackendError =>
+  backendError("refresh", "Timeout", "Unknown", "no heartbeat was answered for as long as a waiter stays in the queue")
