@@ -21,15 +21,7 @@ import * as Errors from "./errors.js"
 import * as Heap from "./heap.js"
 import type { Lease, State, WaitEnd } from "./lease.js"
 import * as L from "./lease.js"
-
-/** How often the messages are checked while somebody waits for one. */
-const probeEveryMillis = 500
-
-/** A waiter that no message can reach asks this often. */
-const unsubscribedHeartbeatMillis = 1_000
-
-/** Waiters of several processes poke one after the other, the first in the queue first (R10). */
-const pokeStaggerMillis = 20
+import * as Timing from "./timing.js"
 
 export interface Options {
   readonly store: Store
@@ -71,7 +63,7 @@ export class Keeper {
     lease.state = state
     if (state._tag === "Ended") this.leases.delete(lease.token)
     if (state._tag === "Waiting" && this.waiters === 0) {
-      this.probeAt = this.now() + probeEveryMillis
+      this.probeAt = this.now() + Timing.probeEveryMillis
       this.alarm.notLaterThan(this.probeAt)
     }
     this.waiters += Number(state._tag === "Waiting") - Number(before === "Waiting")
@@ -119,11 +111,11 @@ export class Keeper {
     lease.refreshedAt = sentAt
     lease.refreshAt = Math.min(
       sentAt + answer.remainingMillis / 3,
-      this.subscribed ? Infinity : now + unsubscribedHeartbeatMillis,
+      this.subscribed ? Infinity : now + Timing.unsubscribedHeartbeatMillis,
       // R10: nobody releases what a dead holder leaves behind. Whoever comes first after its end settles it.
       answer.holderEndsMillis === undefined
         ? Infinity
-        : now + answer.holderEndsMillis + 1 + answer.rank * pokeStaggerMillis
+        : now + answer.holderEndsMillis + 1 + answer.rank * Timing.pokeStaggerMillis
     )
     this.become(lease, {
       _tag: "Waiting",
@@ -200,9 +192,16 @@ export class Keeper {
       else if (now >= state.deadline) this.lose(lease, lease.failure || lease.refreshing ? "Unreachable" : "Expired")
     } else if (state._tag === "Waiting") {
       if (now >= lease.waitUntil) this.endWait(lease, { _tag: "Timeout" })
+      else if (now >= state.giveUpAt + Timing.oversleptMillis) this.askOnceMore(lease, state)
       else if (now >= state.giveUpAt) this.endWait(lease, lease.failure ?? Errors.silent())
     }
     return lease.state._tag === "Ended"
+  }
+
+  /** This process was paused, or its event loop blocked: the silence was its own. */
+  askOnceMore(lease: Lease, state: L.Waiting): void {
+    this.become(lease, { ...state, giveUpAt: this.now() + this.options.commandTimeoutMillis })
+    this.refreshNow(lease)
   }
 
   /** What the alarm does: ends what is over, refreshes what is due, and says when to come again. */
@@ -222,7 +221,7 @@ export class Keeper {
     const next = this.heap.peek()?.wakeAt ?? Infinity
     if (this.waiters === 0) return next
     if (now >= this.probeAt) {
-      this.probeAt = now + probeEveryMillis
+      this.probeAt = now + Timing.probeEveryMillis
       this.options.fork(this.options.store.probe)
     }
     return Math.min(next, this.probeAt)

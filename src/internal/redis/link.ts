@@ -28,6 +28,12 @@ export interface Link {
   ) => Effect.Effect<A, BackendError>
 }
 
+/** An alarm that rings that late says more about this process than about the server. */
+const oversleptMillis = 50
+
+/** Long enough for the event loop to read its sockets. */
+const readMillis = 5
+
 interface Call {
   readonly sentAt: number
   readonly settle: (failure: Failure) => void
@@ -64,8 +70,13 @@ export const make = (
     )
     const late = (): Failure => client.status === "ready" ? timedOut(commandTimeout) : unreachable(client, lastError)
 
+    let overslept = false
     const alarm = yield* Alarm.make(Effect.sync(() => {
       const now = Alarm.monotonic(clock)
+      const [oldest] = calls
+      // This process was paused, or blocked its event loop. The answers may lie in the socket: they are read first.
+      overslept = !overslept && oldest !== undefined && now > oldest.sentAt + timeoutMillis + oversleptMillis
+      if (overslept) return now + readMillis
       let isDead = false
       let next = Infinity
       for (const call of calls) {
