@@ -6,6 +6,7 @@ const file = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 // IOREDIS=5 runs everything on the oldest supported major. Child processes are told by the tsconfig that tsx reads.
 const ioredis5 = process.env["IOREDIS"] === "5"
 const houseTests = ["test/layering.test.ts", "test/package.test.ts"]
+const timedTests = ["test/faults/**/*.test.ts", "test/cost/**/*.test.ts"]
 
 export default defineConfig({
   resolve: {
@@ -24,7 +25,7 @@ export default defineConfig({
     hookTimeout: 30_000,
     reporters: ["default", "./test/support/summary.ts"],
     env: ioredis5 ? { TSX_TSCONFIG_PATH: file("tsconfig.ioredis5.json") } : {},
-    // The first group builds and packs. It runs alone: the second one has real timers and real servers.
+    // The first group builds and packs. The last one measures times of several real processes. Both run alone.
     projects: [
       {
         extends: true,
@@ -35,9 +36,19 @@ export default defineConfig({
         test: {
           name: "locks",
           include: ["test/**/*.test.ts"],
-          exclude: houseTests,
+          exclude: [...houseTests, ...timedTests],
           globalSetup: ["./test/support/globalSetup.ts"],
           sequence: { groupOrder: 1 }
+        }
+      },
+      {
+        extends: true,
+        test: {
+          name: "faults",
+          include: timedTests,
+          globalSetup: ["./test/support/globalSetup.ts"],
+          fileParallelism: false,
+          sequence: { groupOrder: 2 }
         }
       }
     ]

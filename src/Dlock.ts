@@ -3,7 +3,7 @@
  *
  * A lock is a lease: it is renewed while it is held, ends by itself `ttl` after its holder died, and tells its holder when
  * it ended early. Waiters queue in Redis in the order they came, and the one that releases makes the next one the owner:
- * there is no polling. It is not consensus: see `fencingToken` of `Lock` for what a lease cannot promise.
+ * there is no polling. For what a lease cannot promise, see `fencingToken` of `Lock`.
  *
  * What to do about each error:
  *
@@ -68,18 +68,17 @@ export interface Options {
 }
 
 /**
- * What is known of a lock at one moment.
+ * A lock at one moment.
  *
  * @since 0.1.0
  * @category Models
  */
 export interface Inspection {
   readonly key: string
+  /** `remaining` is the time to the end of the lease, if it is not renewed; `metadata` is empty when none was given. */
   readonly holders: ReadonlyArray<{
     readonly fencingToken: number
-    /** Until the lease ends, if it is not renewed. */
     readonly remaining: Duration.Duration
-    /** As the holder gave it; empty when it gave none. */
     readonly metadata: string
   }>
   /** How many wait. */
@@ -151,8 +150,8 @@ export const once = (
 /**
  * Acquires the lock, waiting for it in order of arrival. It is held until the scope closes.
  *
- * Fails with `LockAcquisitionError` (reason `Timeout`) when `options.wait` is over, and with `BackendError` when Redis
- * was silent for so long that the place in the queue must be gone.
+ * Fails with reason `Timeout` when `options.wait` is over, and with `BackendError` when Redis was silent for so long that
+ * the place in the queue must be gone.
  *
  * **Interruption**: interrupting a waiter takes it out of the queue, also when its grant is just under way.
  *
@@ -208,7 +207,7 @@ export const withLock: {
 )
 
 /**
- * Who holds the lock at this moment, for how long, and how many wait. It may have changed by the time it is read.
+ * Who holds the lock now, for how long, and how many wait. It may have changed by the time it is read.
  *
  * @since 0.1.0
  * @category Operations
@@ -253,7 +252,7 @@ export const layerOptions = (options: Options): Layer.Layer<Dlock, never, RedisL
   )
 
 /**
- * `layerOptions` with options from `Config`.
+ * `layerOptions`, with options from `Config`.
  *
  * @since 0.1.0
  * @category Layers

@@ -5,6 +5,7 @@
  *
  * One alarm watches all calls. They share one timeout, so the oldest is always the first to run out.
  */
+import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
@@ -42,85 +43,106 @@ interface Call {
 type Failure = Pick<BackendError, "reason" | "outcome" | "cause">
 
 export const make = (
-  { client, owned }: Connection,
+  connection: Connection,
   commandTimeout: Duration.Duration
 ): Effect.Effect<Link, never, Scope.Scope> =>
   Effect.gen(function*() {
-    const clock = yield* Effect.clock
-    const timeoutMillis = Duration.toMillis(commandTimeout)
-    const calls = new Set<Call>()
-    let epoch = 0
-    let lastError: Error | undefined
-    // A connection that opened only now has not let anybody wait yet, however long a call has been in the queue for it.
-    let openedAt = client.status === "ready" ? -Infinity : Infinity
-
-    const onConnect = () => {
-      openedAt = Alarm.monotonic(clock)
-    }
-    const onClose = () => {
-      epoch++
-      openedAt = Infinity
-    }
-    const onError = (error: Error) => {
-      lastError = error
-    }
+    const link = new LinkImpl(connection, commandTimeout, yield* Effect.clock)
+    const { onClose, onConnect, onError } = link
     yield* Effect.acquireRelease(
-      Effect.sync(() => client.on("connect", onConnect).on("close", onClose).on("error", onError)),
-      () => Effect.sync(() => client.off("connect", onConnect).off("close", onClose).off("error", onError))
+      Effect.sync(() => connection.client.on("connect", onConnect).on("close", onClose).on("error", onError)),
+      (client) => Effect.sync(() => client.off("connect", onConnect).off("close", onClose).off("error", onError))
     )
-    const late = (): Failure => client.status === "ready" ? timedOut(commandTimeout) : unreachable(client, lastError)
-
-    let overslept = false
-    const alarm = yield* Alarm.make(Effect.sync(() => {
-      const now = Alarm.monotonic(clock)
-      const [oldest] = calls
-      // This process was paused, or blocked its event loop. The answers may lie in the socket: they are read first.
-      overslept = !overslept && oldest !== undefined && now > oldest.sentAt + timeoutMillis + oversleptMillis
-      if (overslept) return now + readMillis
-      let isDead = false
-      let next = Infinity
-      for (const call of calls) {
-        if (now < call.sentAt + timeoutMillis) {
-          next = call.sentAt + timeoutMillis
-          break
-        }
-        isDead ||= now >= openedAt + timeoutMillis
-        calls.delete(call)
-        call.settle(late())
-      }
-      if (isDead && owned) {
-        // Now, not when the driver hears of it: what is sent from here on goes by another connection.
-        epoch++
-        client.stream?.destroy()
-      }
-      return next
-    }))
-
-    const run: Link["run"] = (operation, send) =>
-      Effect.async((resume) => {
-        let interrupted = false
-        const call: Call = {
-          sentAt: Alarm.monotonic(clock),
-          settle: (failure) => resume(Effect.fail(new BackendError({ operation, ...failure })))
-        }
-        calls.add(call)
-        alarm.notLaterThan(call.sentAt + timeoutMillis)
-        send(client, () => !interrupted && calls.has(call)).then(
-          (reply) => {
-            if (calls.delete(call)) resume(Effect.succeed(reply))
-          },
-          (cause: unknown) => {
-            if (calls.delete(call)) call.settle(classify(cause))
-          }
-        )
-        // An interrupted call stays in `calls`: a caller that gave up must not hide a dead connection.
-        return Effect.sync(() => {
-          interrupted = true
-        })
-      })
-
-    return { epoch: () => epoch, run }
+    link.alarm = yield* Alarm.make(Effect.sync(() => link.ring()))
+    return link
   })
+
+class LinkImpl implements Link {
+  readonly calls = new Set<Call>()
+  readonly timeoutMillis: number
+  alarm: Alarm.Alarm = { notLaterThan: () => {} }
+  epochs = 0
+  /** A connection that opened only now has let nobody wait yet, however long a call was in the queue for it. */
+  openedAt: number
+  lastError: Error | undefined
+  overslept = false
+
+  constructor(
+    readonly connection: Connection,
+    readonly commandTimeout: Duration.Duration,
+    readonly clock: Clock.Clock
+  ) {
+    this.timeoutMillis = Duration.toMillis(commandTimeout)
+    this.openedAt = connection.client.status === "ready" ? -Infinity : Infinity
+  }
+
+  readonly epoch = (): number => this.epochs
+
+  readonly onConnect = (): void => {
+    this.openedAt = Alarm.monotonic(this.clock)
+  }
+
+  readonly onClose = (): void => {
+    this.epochs++
+    this.openedAt = Infinity
+  }
+
+  readonly onError = (error: Error): void => {
+    this.lastError = error
+  }
+
+  readonly run: Link["run"] = (operation, send) =>
+    Effect.async((resume) => {
+      let interrupted = false
+      const call: Call = {
+        sentAt: Alarm.monotonic(this.clock),
+        settle: (failure) => resume(Effect.fail(new BackendError({ operation, ...failure })))
+      }
+      this.calls.add(call)
+      this.alarm.notLaterThan(call.sentAt + this.timeoutMillis)
+      send(this.connection.client, () => !interrupted && this.calls.has(call)).then(
+        (reply) => {
+          if (this.calls.delete(call)) resume(Effect.succeed(reply))
+        },
+        (cause: unknown) => {
+          if (this.calls.delete(call)) call.settle(classify(cause))
+        }
+      )
+      // An interrupted call stays in `calls`: a caller that gave up must not hide a dead connection.
+      return Effect.sync(() => {
+        interrupted = true
+      })
+    })
+
+  /** Settles what waited for too long, and says when the next one would have. */
+  ring(): number {
+    const now = Alarm.monotonic(this.clock)
+    const [oldest] = this.calls
+    // This process was paused, or blocked its event loop. The answers may lie in the socket: they are read first.
+    this.overslept = !this.overslept && oldest !== undefined &&
+      now > oldest.sentAt + this.timeoutMillis + oversleptMillis
+    if (this.overslept) return now + readMillis
+    for (const call of this.calls) {
+      if (now < call.sentAt + this.timeoutMillis) return call.sentAt + this.timeoutMillis
+      this.calls.delete(call)
+      call.settle(this.late())
+      this.destroyIfDead(now)
+    }
+    return Infinity
+  }
+
+  destroyIfDead(now: number): void {
+    if (!this.connection.owned || now < this.openedAt + this.timeoutMillis) return
+    // Now, not when the driver hears of it: what is sent from here on goes by another connection.
+    this.onClose()
+    this.connection.client.stream?.destroy()
+  }
+
+  late(): Failure {
+    const { client } = this.connection
+    return client.status === "ready" ? timedOut(this.commandTimeout) : unreachable(client, this.lastError)
+  }
+}
 
 const timedOut = (commandTimeout: Duration.Duration): Failure => ({
   reason: "Timeout",
