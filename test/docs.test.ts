@@ -1,0 +1,294 @@
+/**
+ * The documents are held to what they say: every example compiles, every link leads somewhere, every rule of
+ * docs/protocol.md is where it says it is, every quoted test exists, and the documented ACL is enough and no more.
+ */
+import { assert, describe, it } from "@effect/vitest"
+import { Dlock, PubSubLayer, RedisLayer } from "effect-dlock"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import { Redis } from "ioredis"
+import * as fs from "node:fs"
+import * as path from "node:path"
+import { fileURLToPath } from "node:url"
+import ts from "typescript"
+import { redis } from "./support/redisServer.js"
+import { countCommands } from "./support/redisSpy.js"
+
+/** Texts by path from the root of the project, with forward slashes. */
+type Texts = Readonly<Record<string, string>>
+
+const root = fileURLToPath(new URL("..", import.meta.url))
+
+const filesIn = (folder: string, extension: string): ReadonlyArray<string> =>
+  fs.readdirSync(path.join(root, folder), { recursive: true, encoding: "utf8" })
+    .filter((file) => file.endsWith(extension))
+    .map((file) => path.posix.join(folder, file.replaceAll("\\", "/")))
+
+const read = (files: ReadonlyArray<string>): Texts =>
+  Object.fromEntries(files.map((file) => [file, fs.readFileSync(path.join(root, file), "utf8")]))
+
+const documents = read(["README.md", "CHANGELOG.md", "CONTRIBUTING.md", ...filesIn("docs", ".md")])
+const sources = read(filesIn("src", ".ts"))
+const protocol = documents["docs/protocol.md"] ?? ""
+
+const lineOf = (text: string, at: number): number => text.slice(0, at).split("\n").length
+
+// --------------------------------------------------------------------------------------------------------- examples
+
+interface Block {
+  readonly file: string
+  /** Of the first line of code. */
+  readonly line: number
+  readonly code: string
+}
+
+const tsBlocks = (file: string, text: string, firstLine = 1): ReadonlyArray<Block> =>
+  [...text.matchAll(/^```ts\n(.*?)^```$/gms)].map(({ 1: code = "", index }) => ({
+    file,
+    line: firstLine + lineOf(text, index),
+    code
+  }))
+
+const docComments = (text: string) => [...text.matchAll(/^ *\/\*\*.*?\*\//gms)]
+
+/** The examples of doc comments. One without a block of code is no example. */
+const exampleBlocks = (file: string, text: string): ReadonlyArray<Block> =>
+  docComments(text).filter(([comment]) => comment.includes("@example")).flatMap(({ 0: comment, index }) => {
+    const line = lineOf(text, index)
+    const blocks = tsBlocks(file, comment.replaceAll(/^ *\* ?/gm, ""), line)
+    return blocks.length > 0 ? blocks : [{ file, line, code: "an @example without a block of ts" }]
+  })
+
+const parseConfig = (): ts.CompilerOptions => {
+  const overrides = { noEmit: true, declaration: false, declarationMap: false }
+  const config = ts.getParsedCommandLineOfConfigFile(path.join(root, "tsconfig.json"), overrides, {
+    ...ts.sys,
+    onUnRecoverableConfigFileDiagnostic: ({ messageText }) => assert.fail(JSON.stringify(messageText))
+  })
+  return config?.options ?? assert.fail("no tsconfig.json")
+}
+
+const parsed = new Map<string, ts.SourceFile | undefined>()
+
+/** What the compiler has against the blocks: each is a module of its own, all are in one program. */
+const compile = (blocks: ReadonlyArray<Block>): ReadonlyArray<string> => {
+  const options = parseConfig()
+  const host = ts.createCompilerHost(options)
+  const modules = new Map(blocks.map((block, i) => [path.posix.join(root, `test/docs-block-${i}.ts`), block]))
+  const getSourceFile = host.getSourceFile
+  host.getSourceFile = (name, version) => {
+    const block = modules.get(name)
+    // As many lines down as in its document, so that the compiler's lines are the document's.
+    if (block !== undefined) return ts.createSourceFile(name, "\n".repeat(block.line - 1) + block.code, version)
+    if (!parsed.has(name)) parsed.set(name, getSourceFile(name, version))
+    return parsed.get(name)
+  }
+  const program = ts.createProgram([...modules.keys()], options, host)
+  return [...modules].flatMap(([name, { file }]) => {
+    const module = program.getSourceFile(name)
+    return [...program.getSyntacticDiagnostics(module), ...program.getSemanticDiagnostics(module)].map((found) => {
+      const line = (module?.getLineAndCharacterOfPosition(found.start ?? 0).line ?? 0) + 1
+      return `${file}:${line} ${ts.flattenDiagnosticMessageText(found.messageText, "\n  ")}`
+    })
+  })
+}
+
+// ------------------------------------------------------------------------------------------------------------ links
+
+const withoutCode = (text: string): string =>
+  text.replaceAll(/^```.*?^```$/gms, (code) => code.replaceAll(/[^\n]/g, " "))
+
+const slug = (heading: string): string =>
+  heading.toLowerCase().replaceAll(/[^\p{L}\p{N}_ -]/gu, "").replaceAll(" ", "-")
+
+const anchors = (text: string): ReadonlyArray<string> =>
+  [...withoutCode(text).matchAll(/^#+ (.+)$/gm)].map(([, heading = ""]) => slug(heading))
+
+/** Relative links to a file, or to a heading, that is not there. */
+const brokenLinks = (texts: Texts): ReadonlyArray<string> =>
+  Object.entries(texts).flatMap(([file, text]) =>
+    [...withoutCode(text).matchAll(/\]\(([^)\s]+)\)/g)].flatMap(({ 1: link = "", index }) => {
+      const [target = "", anchor] = link.split("#")
+      if (/^\w+:/.test(target)) return []
+      const found = target === "" ? file : path.posix.join(path.posix.dirname(file), target)
+      const isThere = found in texts || fs.existsSync(path.join(root, found))
+      const hasAnchor = anchor === undefined || anchors(texts[found] ?? "").includes(anchor)
+      return isThere && hasAnchor ? [] : [`${file}:${lineOf(text, index)} ${link}`]
+    })
+  )
+
+// ------------------------------------------------------------------------------------------------------------ rules
+
+/** The rules by number, each with its text. */
+const rulesOf = (text: string): ReadonlyMap<number, string> =>
+  new Map(
+    text.split(/^(?=#+ )/m).flatMap((section) => {
+      const number = /^### R(\d+)\b/.exec(section)?.[1]
+      return number === undefined ? [] : [[Number(number), section] as const]
+    })
+  )
+
+const isForLater = (rule: string): boolean => /^Comes with /m.test(rule)
+
+/** Rules that the sources cite and the document does not have, and the other way round. */
+const ruleProblems = (text: string, code: Texts): ReadonlyArray<string> => {
+  const rules = rulesOf(text)
+  const cited = Object.entries(code).flatMap(([file, source]) =>
+    [...source.matchAll(/\bR(\d+)\b/g)].map(({ 1: number, index }) => ({
+      number: Number(number),
+      place: `${file}:${lineOf(source, index)}`
+    }))
+  )
+  const wanted = Array.from({ length: 25 }, (_, i) => i + 1)
+  return [
+    ...wanted.filter((number) => !rules.has(number)).map((number) => `R${number} is not in the document`),
+    ...cited.filter(({ number }) => !rules.has(number)).map(({ number, place }) => `${place} cites R${number}`),
+    ...[...rules].filter(([number, rule]) => !isForLater(rule) && !cited.some((one) => one.number === number))
+      .map(([number]) => `R${number} is nowhere in src`)
+  ]
+}
+
+/** A place is `file.ts` (`name`, `name`). Each name must be a word of the file, which may be named from src/internal. */
+const missingPlaces = (file: string, text: string): ReadonlyArray<string> =>
+  [...text.matchAll(/`([\w./-]+\.ts)`(?:\s+\(((?:`[^`]+`(?:,\s+)?)+)\))?/g)].flatMap(
+    ({ 1: name = "", 2: words = "", index }) => {
+      const at = `${file}:${lineOf(text, index)}`
+      const found = [name, `src/${name}`, `src/internal/${name}`].find((one) => fs.existsSync(path.join(root, one)))
+      if (found === undefined) return [`${at} ${name}`]
+      const code = fs.readFileSync(path.join(root, found), "utf8")
+      return [...words.matchAll(/`([^`]+)`/g)].map(([, word = ""]) => word)
+        .filter((word) => !new RegExp(`(?<!\\w)${word.replaceAll(/[^\w\s]/g, "\\$&")}(?!\\w)`).test(code))
+        .map((word) => `${at} ${word} in ${found}`)
+    }
+  )
+
+/** A quoted test is "its name" (`its file`). */
+const missingTests = (file: string, text: string): ReadonlyArray<string> =>
+  [...text.matchAll(/"([^"\n]+)" \(`(test\/[\w./-]+)`\)/g)].flatMap(({ 1: name = "", 2: suite = "", index }) => {
+    const at = `${file}:${lineOf(text, index)}`
+    const found = path.join(root, suite)
+    return fs.existsSync(found) && fs.readFileSync(found, "utf8").includes(name) ? [] : [`${at} "${name}" in ${suite}`]
+  })
+
+// ------------------------------------------------------------------------------------------------------------ tests
+
+describe("the documents", () => {
+  it("have examples that compile", () => {
+    const inDocuments = Object.entries(documents).flatMap(([file, text]) => tsBlocks(file, text))
+    const inSources = Object.entries(sources).flatMap(([file, text]) => exampleBlocks(file, text))
+    assert.isAbove(inDocuments.length, 2)
+    assert.isAbove(inSources.length, 2)
+    assert.deepStrictEqual(compile([...inDocuments, ...inSources]), [])
+  }, 120_000)
+
+  it("have links that lead somewhere", () => assert.deepStrictEqual(brokenLinks(documents), []))
+
+  it("have the rules that the sources cite, and the other way round", () => {
+    assert.deepStrictEqual(ruleProblems(protocol, sources), [])
+  })
+
+  it("name files and functions that exist", () => {
+    assert.deepStrictEqual(Object.entries(documents).flatMap(([file, text]) => missingPlaces(file, text)), [])
+  })
+
+  it("quote tests that exist", () => {
+    assert.deepStrictEqual(Object.entries(documents).flatMap(([file, text]) => missingTests(file, text)), [])
+  })
+})
+
+describe("the checks of the documents", () => {
+  it("find a wrong example, and its line", () => {
+    const markdown =
+      "# Title\n\n```ts\nimport { Dlock } from \"effect-dlock\"\nDlock.once(1)\n```\n\n```ts\nconst x =\n```\n"
+    const source =
+      "\n/**\n * Words.\n *\n * @example\n * ```ts\n * export const n: number = \"\"\n * ```\n */\n/** @example none */\n"
+    const found = compile([...tsBlocks("a.md", markdown), ...exampleBlocks("b.ts", source)])
+    assert.deepStrictEqual([...new Set(found.map((one) => one.split(" ")[0]))], [
+      "a.md:5",
+      "a.md:9",
+      "b.ts:7",
+      "b.ts:10"
+    ])
+  }, 120_000)
+
+  it("find a wrong link", () => {
+    const texts = {
+      "a.md": "# One: two\n[x](#one-two) [y](docs/b.md#b) [z](#b) [u](c.md) [v](https://c.d/e)",
+      "docs/b.md": "# B"
+    }
+    assert.deepStrictEqual(brokenLinks(texts), ["a.md:2 #b", "a.md:2 c.md"])
+  })
+
+  it("find a rule without a place, and a place without a rule", () => {
+    const rules = Array.from({ length: 25 }, (_, i) => `### R${i + 1}: rule\n\nComes with time.\n`)
+    const text = rules.join("").replace("### R3: rule", "### Not") + "### R30: this\n\nIs so.\n"
+    const found = ruleProblems(text, { "a.ts": "// R1\n// (R40)" })
+    assert.deepStrictEqual(found, ["R3 is not in the document", "a.ts:2 cites R40", "R30 is nowhere in src"])
+  })
+
+  it("find a function, a file and a test that are not there", () => {
+    const text = "`engine/lease.ts` (`localEnd`, `localStart`)\n`engine/none.ts`\n\"a lie\" (`test/docs.test.tsx`)"
+    assert.deepStrictEqual(missingPlaces("a.md", text), [
+      "a.md:1 localStart in src/internal/engine/lease.ts",
+      "a.md:2 engine/none.ts"
+    ])
+    assert.deepStrictEqual(missingTests("a.md", text), ["a.md:3 \"a lie\" in test/docs.test.tsx"])
+  })
+})
+
+// -------------------------------------------------------------------------------------------------------------- ACL
+
+/** Everything that asks Redis for something, on clients that the caller owns: those are unsubscribed at the end. */
+const useEverything = Effect.gen(function*() {
+  yield* Effect.scoped(Dlock.once("free"))
+  const waiter = yield* Effect.scoped(Effect.gen(function*() {
+    const lock = yield* Dlock.lock("contended", { ttl: "900 millis" })
+    const fiber = yield* Effect.fork(Effect.scoped(Dlock.lock("contended", { ttl: "900 millis" })))
+    yield* Effect.sleep("1 second")
+    assert.strictEqual((yield* Dlock.inspect("contended")).waiting, 1)
+    yield* lock.extend("2 seconds")
+    return fiber
+  }))
+  yield* Fiber.join(waiter)
+  yield* Effect.scoped(Effect.gen(function*() {
+    const lock = yield* Dlock.lock("forced")
+    assert.strictEqual(yield* Dlock.forceRelease("forced"), 1)
+    assert.strictEqual((yield* Effect.flip(lock.lost)).reason, "Revoked")
+  }))
+})
+
+const client = (url: string) =>
+  Effect.acquireRelease(Effect.sync(() => new Redis(url)), (client) => Effect.sync(() => client.disconnect()))
+
+describe("the ACL of docs/operations.md", () => {
+  it.scopedLive("is enough, and no more than that", () =>
+    Effect.gen(function*() {
+      const words =
+        /^ACL SETUSER app .*?(?=^```)/ms.exec(documents["docs/operations.md"] ?? "")?.[0].trim().split(/\s+/) ?? []
+      const [, , , ...rules] = words.map((word) => word.startsWith(">") ? ">secret" : word)
+      const { port, url } = yield* redis
+      const admin = yield* client(url)
+      yield* Effect.promise(() => admin.call("ACL", "SETUSER", "app", ...rules))
+
+      const limited = `redis://app:secret@127.0.0.1:${port}`
+      const { counts } = yield* Effect.promise(() =>
+        countCommands(
+          admin,
+          Effect.scoped(Effect.gen(function*() {
+            const clients = Layer.merge(
+              RedisLayer.layerClient(yield* client(limited)),
+              PubSubLayer.layerClient(yield* client(limited))
+            )
+            yield* useEverything.pipe(Effect.provide(Dlock.layer), Effect.provide(clients))
+          }))
+        )
+      )
+      assert.deepStrictEqual(yield* Effect.promise(() => admin.call("ACL", "LOG")), [])
+      // Saying hello needs no right, and what clients tell about themselves may be refused.
+      const unasked = ["auth", "hello", "client|setinfo"]
+      const used = Object.keys(counts).filter((command) => !unasked.includes(command))
+      const allowed = rules.flatMap((rule) => /^\+(.+)/.exec(rule)?.[1] ?? [])
+      assert.sameMembers(used, allowed)
+    }), 30_000)
+})
