@@ -1,0 +1,112 @@
+/** The backends that the suites run on: the store in memory, and the one on a real Redis. */
+import { assert } from "@effect/vitest"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as ExecutionStrategy from "effect/ExecutionStrategy"
+import * as Exit from "effect/Exit"
+import * as Logger from "effect/Logger"
+import * as LogLevel from "effect/LogLevel"
+import * as Scope from "effect/Scope"
+import { Redis } from "ioredis"
+import { randomUUID } from "node:crypto"
+import * as Key from "../../src/internal/key.js"
+import * as Memory from "../../src/internal/memory/store.js"
+import * as Connection from "../../src/internal/redis/connection.js"
+import * as Operations from "../../src/internal/redis/operations.js"
+import type { LockKeys, Script } from "../../src/internal/redis/script.js"
+import * as Scripts from "../../src/internal/redis/scripts.js"
+import * as RedisStore from "../../src/internal/redis/store.js"
+import type { Target } from "../../src/internal/store.js"
+import { waitFor } from "../support/redisSpy.js"
+import type { Process, Server } from "./world.js"
+
+export const memory: Effect.Effect<Server> = Effect.map(Memory.makeServer, (server) => ({
+  connect: Effect.gen(function*() {
+    const ear = yield* Scope.fork(yield* Effect.scope, ExecutionStrategy.sequential)
+    const store = yield* server.connect(randomUUID()).pipe(Scope.extend(ear))
+    assert.deepStrictEqual(yield* store.inbox.take, { _tag: "Subscribed" })
+    return { store, deafen: Scope.close(ear, Exit.void) }
+  }).pipe(Effect.orDie),
+  lose: ({ key, kind }) => Effect.sync(() => void server.locks.delete(`${kind}:${key}`))
+}))
+
+export interface RedisProcess extends Process {
+  readonly client: Redis
+  readonly inbox: string
+}
+
+export interface RedisOptions {
+  readonly prefix?: string
+  readonly commandTimeout?: Duration.DurationInput
+  /** Where its subscriber connects, when not where its commands go. */
+  readonly pubSubUrl?: string
+  /** Without asking the server anything before. */
+  readonly silent?: boolean
+}
+
+/** A connection as `RedisLayer.layer` opens it. */
+const open = (url: string) =>
+  Effect.orDie(Connection.open("test", (options) => new Redis(url, options))).pipe(
+    Logger.withMinimumLogLevel(LogLevel.None)
+  )
+
+/** A client as tests need it to look at the server themselves. */
+export const openClient = (url: string): Effect.Effect<Redis, never, Scope.Scope> =>
+  Effect.map(open(url), ({ client }) => client)
+
+export const connectRedis = (
+  url: string,
+  options: RedisOptions = {}
+): Effect.Effect<RedisProcess, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const { commandTimeout = "5 seconds", prefix = "test", pubSubUrl = url, silent = false } = options
+    const inboxId = randomUUID()
+    const ear = yield* Scope.fork(yield* Effect.scope, ExecutionStrategy.sequential)
+    const redis = yield* open(url)
+    const pubSub = yield* Scope.extend(open(pubSubUrl), ear)
+    const store = yield* RedisStore.make({
+      redis,
+      pubSub,
+      prefix,
+      commandTimeout: Duration.decode(commandTimeout),
+      inboxId
+    })
+    assert.deepStrictEqual(yield* store.inbox.take, { _tag: "Subscribed" })
+    // Its first acquire would ask for the server's time before it is sent.
+    if (!silent) yield* store.inspect({ kind: "lock", key: inboxId })
+    const inbox = `${Key.encodePrefix(prefix)}:inbox:${inboxId}`
+    const unheard = () => redis.client.pubsub("NUMSUB", inbox).then((reply) => reply[1] === 0)
+    const deafen = Effect.zipRight(Scope.close(ear, Exit.void), Effect.promise(() => waitFor(unheard)))
+    return { store, client: redis.client, inbox, deafen }
+  }).pipe(Effect.orDie, Logger.withMinimumLogLevel(LogLevel.None))
+
+/** The Redis keys of a lock, as they are named in every release. */
+export const keysOf = ({ key, kind }: Target, prefix = "test"): LockKeys => {
+  const name = `${Key.encodePrefix(prefix)}:${kind}:${Key.encodeKey(key)}`
+  return [`${name}:fence`, `${name}:state`, `${name}:held`, `${name}:queue`, `${name}:alive`]
+}
+
+/** With them loaded, commands that are sent together are carried out in that order. */
+export const loadScripts = (client: Redis): Effect.Effect<void> => {
+  const scripts = [Scripts.acquire, Scripts.refresh, Scripts.leave, Operations.revoke, Operations.inspect]
+  return Effect.promise(async () => {
+    for (const { lua } of scripts) await client.script("LOAD", lua)
+  })
+}
+
+export const redis = (url: string): Effect.Effect<Server, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const client = yield* openClient(url)
+    yield* loadScripts(client)
+    return {
+      connect: connectRedis(url),
+      lose: (target) => Effect.promise(() => client.del(...keysOf(target)))
+    }
+  })
+
+/** Runs a script as any process may, or as a late copy of a command would run. */
+export const send = async <In, Reply>(client: Redis, script: Script<In, Reply>, input: In): Promise<Reply> => {
+  const keys = script.keys(input)
+  return Either.getOrThrow(script.decode(await client.eval(script.lua, keys.length, ...keys, ...script.args(input))))
+}

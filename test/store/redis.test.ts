@@ -1,0 +1,10 @@
+import { it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import { inject } from "vitest"
+import { redis } from "./backends.js"
+import { suite } from "./suite.js"
+
+suite("Redis", redis(inject("redisUrl")), {
+  theorem: (name, body) => it.scopedLive(name, body),
+  elapse: (millis) => Effect.sleep(millis)
+})

@@ -1,0 +1,136 @@
+import { assert } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import type { Backend } from "../world.js"
+import { gone, granted, held, pastShort, refused, short, target, together, waiting, world } from "../world.js"
+
+export const leaving = ({ elapse, make, theorem }: Backend): void => {
+  theorem("a lock that was left is free", () =>
+    Effect.gen(function*() {
+      const { a, b } = yield* world(make)
+      yield* a.once("A")
+      yield* a.leave("A")
+      gone(yield* a.refresh("A"))
+      granted(yield* b.once("B"))
+    }))
+
+  theorem("leave is idempotent", () =>
+    Effect.gen(function*() {
+      const { a, b } = yield* world(make)
+      yield* a.once("A")
+      yield* b.lock("B")
+      yield* a.leave("A")
+      yield* a.leave("A")
+      yield* a.leave("A", "A")
+      held(yield* b.refresh("B"))
+      assert.strictEqual((yield* b.inspect()).used, 1)
+      refused(yield* a.once("A2"))
+    }))
+
+  theorem("a leave with another token frees nothing", () =>
+    Effect.gen(function*() {
+      const { a, b } = yield* world(make)
+      yield* a.once("A")
+      yield* b.lock("B")
+      yield* b.leave("other", "")
+      held(yield* a.refresh("A"))
+      waiting(yield* b.refresh("B"))
+    }))
+
+  theorem("a late leave by a former owner frees nothing of the present one", () =>
+    Effect.gen(function*() {
+      const { a, b, c } = yield* world(make)
+      yield* together([a.once("A", { ttl: short }), a.lock("B")])
+      yield* elapse(pastShort)
+      const { fence } = held(yield* b.refresh("B"))
+      yield* a.leave("A")
+      assert.strictEqual(held(yield* b.refresh("B")).fence, fence)
+      refused(yield* c.once("C"))
+    }))
+
+  theorem("anybody who knows the token can leave for it", () =>
+    Effect.gen(function*() {
+      const { a, b } = yield* world(make)
+      yield* a.once("A")
+      yield* b.leave("A")
+      granted(yield* b.once("B"))
+    }))
+
+  theorem("a batch of holders and waiters is left in one step", () =>
+    Effect.gen(function*() {
+      const { a, b, c, key } = yield* world(make)
+      const terms = { limit: 2 }
+      for (const token of ["A1", "A2"]) yield* a.once(token, terms)
+      yield* a.lock("A3", terms)
+      yield* b.lock("B", terms)
+      yield* c.once("C", { key: `${key}-other` })
+      yield* c.store.leave([
+        { target: target(key), token: "A3" },
+        { target: target(`${key}-other`), token: "C" },
+        { target: target(key), token: "A1" },
+        { target: target(key), token: "A2" }
+      ])
+      held(yield* b.refresh("B"))
+      assert.deepInclude(yield* b.inspect(), { used: 1, waiting: 0 })
+      assert.lengthOf((yield* b.inspect(`${key}-other`)).holders, 0)
+      assert.deepStrictEqual(yield* a.events, [])
+    }))
+
+  theorem("revoke takes the lock from fences up to the given one, and from no later one", () =>
+    Effect.gen(function*() {
+      const { a, b } = yield* world(make)
+      const terms = { limit: 4 }
+      const fences: Array<number> = []
+      for (const token of ["A1", "A2", "A3", "A4"]) fences.push(granted(yield* a.once(token, terms)))
+      assert.strictEqual(yield* b.revoke(0), 0)
+      assert.strictEqual(yield* b.revoke(fences[0]! - 1), 0)
+      assert.strictEqual(yield* b.revoke(fences[1]!), 2)
+      gone(yield* a.refresh("A1"))
+      gone(yield* a.refresh("A2"))
+      assert.strictEqual(held(yield* a.refresh("A3")).fence, fences[2])
+      assert.strictEqual(held(yield* a.refresh("A4")).fence, fences[3])
+      assert.strictEqual((yield* b.inspect()).used, 2)
+    }))
+
+  theorem("revoke tells the holder and nobody else, and passes the lock on", () =>
+    Effect.gen(function*() {
+      const { a, b, c } = yield* world(make)
+      const fence = granted(yield* a.once("A"))
+      yield* b.lock("B")
+      assert.strictEqual(yield* c.revoke(fence), 1)
+      assert.deepStrictEqual(yield* a.events, [{ _tag: "Revoked", token: "A", fence }])
+      const next = held(yield* b.refresh("B")).fence
+      assert.deepStrictEqual(yield* b.events, [{ _tag: "Granted", token: "B", fence: next }])
+      assert.deepStrictEqual(yield* c.events, [])
+    }))
+
+  theorem("revoke neither counts nor tells those whose lease has expired", () =>
+    Effect.gen(function*() {
+      const { a } = yield* world(make)
+      yield* together([a.once("A1", { limit: 2, ttl: short }), a.once("A2", { limit: 2 })])
+      yield* elapse(pastShort)
+      const { lastFence } = yield* a.inspect()
+      assert.strictEqual(yield* a.revoke(lastFence), 1)
+      assert.deepStrictEqual(yield* a.events, [{ _tag: "Revoked", token: "A2", fence: lastFence }])
+    }))
+
+  theorem("a copy of a revoke does not touch the next holder", () =>
+    Effect.gen(function*() {
+      const { a, b, c } = yield* world(make)
+      const fence = granted(yield* a.once("A"))
+      yield* b.lock("B")
+      yield* c.revoke(fence)
+      assert.strictEqual(yield* c.revoke(fence), 0)
+      held(yield* b.refresh("B"))
+    }))
+
+  theorem("revoke does not touch waiters", () =>
+    Effect.gen(function*() {
+      const { a, b } = yield* world(make)
+      const fence = granted(yield* a.once("A"))
+      yield* b.lock("B1")
+      yield* b.lock("B2")
+      assert.strictEqual(yield* a.revoke(fence), 1)
+      held(yield* b.refresh("B1"))
+      assert.strictEqual(waiting(yield* b.refresh("B2")).rank, 0)
+    }))
+}

@@ -1,0 +1,153 @@
+/** What stays in Redis, and for how long (R21). */
+import { assert, describe, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import type { Redis } from "ioredis"
+import { randomUUID } from "node:crypto"
+import { inject } from "vitest"
+import { connectRedis, keysOf } from "./backends.js"
+import { Client, granted, long, pastShort, short, target, together, waiting } from "./world.js"
+
+const url = inject("redisUrl")
+const day = 86_400_000
+
+const world = Effect.gen(function*() {
+  const process = yield* connectRedis(url)
+  const key = randomUUID()
+  return { a: new Client(process, key), client: process.client, lock: keysOf(target(key)), key }
+})
+
+/** The keys that exist, by their last part, and what is left of their time. */
+const ttlsOf = (client: Redis, key: string) =>
+  Effect.promise(async () => {
+    const found: Record<string, number> = {}
+    for (const name of keysOf(target(key))) {
+      const ttl = await client.pttl(name)
+      if (ttl !== -2) found[name.slice(name.lastIndexOf(":") + 1)] = ttl
+    }
+    return found
+  })
+
+const isAbout = (actual: number | undefined, millis: number) => {
+  assert.isAtMost(actual ?? Infinity, millis)
+  assert.isAbove(actual ?? 0, millis - 10_000)
+}
+
+describe("what stays in Redis", () => {
+  it.scopedLive("is nothing after an attempt that was refused by an unknown lock's own limit", () =>
+    Effect.gen(function*() {
+      const { a, client, key } = yield* world
+      yield* a.once("A", { permits: 2, limit: 1 })
+      assert.deepStrictEqual(yield* ttlsOf(client, key), {})
+    }))
+
+  it.scopedLive("is nothing after a look, a refresh, a leave or a revoke of an unknown lock", () =>
+    Effect.gen(function*() {
+      const { a, client, key } = yield* world
+      yield* a.inspect()
+      yield* a.refresh("A")
+      yield* a.leave("A")
+      yield* a.revoke(Number.MAX_SAFE_INTEGER)
+      assert.deepStrictEqual(yield* ttlsOf(client, key), {})
+    }))
+
+  const ends: ReadonlyArray<readonly [string, (a: Client) => Effect.Effect<unknown, unknown>]> = [
+    ["a release", (a) => a.leave("A")],
+    ["a release and a cancel in one", (a) => a.leave("B", "A")],
+    ["a cancel and a release", (a) => Effect.zipRight(a.leave("B"), a.leave("A"))],
+    ["a revoke", (a) => Effect.flatMap(a.inspect(), ({ lastFence }) => a.revoke(lastFence))]
+  ]
+  for (const [what, end] of ends) {
+    it.scopedLive(`is the last fence for a day after ${what}`, () =>
+      Effect.gen(function*() {
+        const { a, client, key } = yield* world
+        yield* a.once("A")
+        if (what.includes("cancel")) yield* a.lock("B")
+        yield* end(a)
+        const found = yield* ttlsOf(client, key)
+        assert.deepStrictEqual(Object.keys(found), ["fence"])
+        isAbout(found["fence"], long + day)
+      }))
+  }
+
+  for (const [i, name] of ["fence", "state", "held", "queue", "alive"].entries()) {
+    it.scopedLive(`is nothing more when the key "${name}" was evicted and all have left, and the lock is free`, () =>
+      Effect.gen(function*() {
+        const { a, client, key, lock } = yield* world
+        yield* a.once("A")
+        yield* a.lock("B")
+        yield* Effect.promise(() => client.del(lock[i]!))
+        yield* a.refresh("A")
+        yield* a.refresh("B")
+        yield* a.leave("A")
+        yield* a.leave("B")
+        assert.includeMembers(["fence"], Object.keys(yield* ttlsOf(client, key)))
+        granted(yield* a.once("C"))
+      }))
+  }
+
+  it.scopedLive("does not block the lock when the holders alone were evicted", () =>
+    Effect.gen(function*() {
+      const { a, client, lock: [, , held] } = yield* world
+      yield* a.once("A")
+      yield* Effect.promise(() => client.del(held))
+      granted(yield* a.once("B"))
+    }))
+
+  it.scopedLive("lasts as long as the latest deadline in it, and the fence a day more", () =>
+    Effect.gen(function*() {
+      const { a, client, key } = yield* world
+      const check = (expected: Record<string, number>) =>
+        Effect.map(ttlsOf(client, key), (found) => {
+          assert.sameMembers(Object.keys(found), Object.keys(expected))
+          for (const [name, millis] of Object.entries(expected)) isAbout(found[name], millis)
+        })
+      yield* a.once("A", { ttl: 50_000 })
+      yield* check({ fence: day + 50_000, state: 50_000, held: 50_000 })
+      yield* a.lock("B", { liveness: 30_000 })
+      yield* check({ fence: day + 50_000, state: 50_000, held: 50_000, queue: 50_000, alive: 50_000 })
+      yield* a.refresh("B", { liveness: 100_000 })
+      yield* check({ fence: day + 100_000, state: 100_000, held: 100_000, queue: 100_000, alive: 100_000 })
+      yield* a.refresh("A", { ttl: 20_000 })
+      yield* check({ fence: day + 100_000, state: 100_000, held: 100_000, queue: 100_000, alive: 100_000 })
+      yield* a.refresh("A", { ttl: 200_000 })
+      yield* check({ fence: day + 200_000, state: 200_000, held: 200_000, queue: 200_000, alive: 200_000 })
+      yield* a.leave("A")
+      yield* check({ fence: day + 200_000, state: 200_000, held: 200_000 })
+    }))
+
+  it.scopedLive("of a queue that all have abandoned is the fence alone, once the deadlines have passed", () =>
+    Effect.gen(function*() {
+      const { a, client, key } = yield* world
+      yield* together([
+        a.once("A", { limit: 3, ttl: short }),
+        a.once("B", { limit: 3, ttl: short }),
+        a.lock("C", { limit: 3, permits: 3, liveness: short }),
+        a.lock("D", { limit: 3, liveness: short })
+      ])
+      yield* Effect.sleep(pastShort)
+      const found = yield* ttlsOf(client, key)
+      assert.deepStrictEqual(Object.keys(found), ["fence"])
+      isAbout(found["fence"], day + short)
+      granted(yield* a.once("E"))
+    }))
+
+  it.scopedLive("of an expired holder is cleared away by the next who comes, and so is a dead waiter", () =>
+    Effect.gen(function*() {
+      const { a, client, key, lock: [, state, held, queue, alive] } = yield* world
+      yield* together([
+        a.once("holder", { limit: 2 }),
+        a.once("expired", { limit: 2, ttl: short }),
+        a.lock("dead", { limit: 2, liveness: short }),
+        a.lock("alive", { limit: 2, permits: 2 })
+      ])
+      yield* Effect.sleep(pastShort)
+      waiting(yield* a.refresh("alive"))
+      yield* Effect.promise(async () => {
+        assert.sameMembers(await client.hkeys(state), ["holder", "alive", "#used", "#limit", "#until", "#next"])
+        assert.deepStrictEqual(await client.zrange(held, "0", "-1"), ["holder"])
+        assert.deepStrictEqual(await client.zrange(queue, "0", "-1"), ["alive"])
+        assert.deepStrictEqual(await client.zrange(alive, "0", "-1"), ["alive"])
+      })
+      assert.sameMembers(Object.keys(yield* ttlsOf(client, key)), ["fence", "state", "held", "queue", "alive"])
+    }))
+})
