@@ -1,0 +1,92 @@
+/**
+ * A process that holds many locks, and knows what that costs it. Its argument is JSON, see `HolderOptions`. It says
+ * `{ type: "holding" }`, is told to "report", and says `{ type: "report" }` with a `HolderReport`.
+ */
+import * as Effect from "effect/Effect"
+import * as ExecutionStrategy from "effect/ExecutionStrategy"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as ManagedRuntime from "effect/ManagedRuntime"
+import * as Scope from "effect/Scope"
+import { once } from "node:events"
+import { monitorEventLoopDelay } from "node:perf_hooks"
+import { setTimeout as sleep } from "node:timers/promises"
+import { setFlagsFromString } from "node:v8"
+import { runInNewContext } from "node:vm"
+import { Dlock } from "../../src/index.js"
+
+export interface HolderOptions {
+  readonly url: string
+  readonly locks: number
+  readonly ttlMillis: number
+}
+
+/** Differences to what there was before, when the service was warm and held nothing. */
+export interface HolderReport {
+  readonly heapBytesPerLock: number
+  readonly fibers: number
+  readonly timers: number
+  /** Milliseconds by which the event loop was late, while the locks were held. */
+  readonly delayP99: number
+  readonly delayMax: number
+}
+
+const { locks, ttlMillis, url }: HolderOptions = JSON.parse(process.argv[2]!)
+
+// The same as the flag --expose-gc, which a parent would have to know of.
+setFlagsFromString("--expose-gc")
+const collectGarbage: () => void = runInNewContext("gc")
+
+/** All of them: those that nobody forked, and what they forked. */
+const countFibers = (fibers: ReadonlyArray<Fiber.RuntimeFiber<unknown, unknown>>): Effect.Effect<number> =>
+  Effect.reduce(
+    fibers,
+    fibers.length,
+    (count, fiber) => Effect.map(Effect.flatMap(fiber.children, countFibers), (below) => count + below)
+  )
+
+/** After a moment, so that what has just ended is garbage already. */
+const resources = async () => {
+  await sleep(50)
+  for (let i = 0; i < 3; i++) collectGarbage()
+  return {
+    heap: process.memoryUsage().heapUsed,
+    fibers: await Effect.runPromise(Effect.flatMap(Fiber.roots, countFibers)),
+    timers: process.getActiveResourcesInfo().filter((type) => type === "Timeout").length
+  }
+}
+
+const runtime = ManagedRuntime.make(Dlock.layerRedis({ url, ttl: ttlMillis }))
+const hold = (name: string, count: number, scope: Scope.Scope) =>
+  Effect.forEach(Array.from({ length: count }, (_, i) => i), (i) => Dlock.lock(`${name}:${i}`), {
+    concurrency: 256,
+    discard: true
+  }).pipe(Scope.extend(scope))
+const makeScope = () => Effect.runSync(Scope.make(ExecutionStrategy.parallel))
+
+const warm = makeScope()
+await runtime.runPromise(hold("warm", 1_000, warm))
+await runtime.runPromise(Scope.close(warm, Exit.void))
+const before = await resources()
+
+const held = makeScope()
+await runtime.runPromise(hold("held", locks, held))
+process.send!({ type: "holding" })
+const delay = monitorEventLoopDelay({ resolution: 1 })
+await sleep(200)
+delay.enable()
+await once(process, "message")
+delay.disable()
+const after = await resources()
+const report: HolderReport = {
+  heapBytesPerLock: (after.heap - before.heap) / locks,
+  fibers: after.fibers - before.fibers,
+  timers: after.timers - before.timers,
+  delayP99: delay.percentile(99) / 1e6,
+  delayMax: delay.max / 1e6
+}
+process.send!({ type: "report", report })
+process.exitCode = 0
+await runtime.runPromise(Scope.close(held, Exit.void))
+await runtime.dispose()
+process.disconnect()

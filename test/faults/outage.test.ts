@@ -1,0 +1,147 @@
+/** A Redis that is not there: at the start, for a while, or with its data gone when it comes back. */
+import { assert, describe } from "@effect/vitest"
+import { Effect, Fiber } from "effect"
+import { freePort } from "../support/redisServer.js"
+import type { Logged } from "./support.js"
+import {
+  atMost,
+  commandTimeout,
+  nothingUnhandled,
+  proxyTo,
+  redis,
+  redisWith,
+  serve,
+  serveLogged,
+  settles,
+  slack,
+  test,
+  timed,
+  ttl,
+  until,
+  untilConnected,
+  untilWaiting
+} from "./support.js"
+
+/** The longest pause between two attempts to reconnect, 1.25 seconds, and the attempt. */
+const reconnect = 1_250 + slack
+
+/** The lines about one connection: its losses and its returns. */
+const about = (lines: ReadonlyArray<Logged>, connection: string) =>
+  lines.filter(({ text }) => text.includes(`"connection":"${connection}"`)).map(({ level }) => level)
+
+describe.concurrent("a Redis that is down", () => {
+  test("when the layer is built fails calls in time, and is used as soon as it is there", () =>
+    Effect.gen(function*() {
+      yield* nothingUnhandled
+      const port = yield* Effect.promise(freePort)
+      const [{ dlock, lines }, built] = yield* timed(serveLogged(`redis://127.0.0.1:${port}`))
+      atMost("down at start: layer built", built, slack)
+      for (const call of [dlock.once("k"), dlock.lock("k")]) {
+        const how = yield* settles("down at start", commandTimeout + slack, Effect.scoped(call))
+        assert.strictEqual(how, "BackendError")
+      }
+      assert.deepStrictEqual(about(lines, "commands"), ["WARN"])
+      assert.deepStrictEqual(about(lines, "messages"), ["WARN"])
+      yield* redisWith({ port })
+      const [, took] = yield* timed(Effect.retry(Effect.scoped(dlock.once("k")), { times: 100 }))
+      atMost("down at start: first success once it is up", took, reconnect + commandTimeout)
+      yield* until(() => about(lines, "messages").length === 2)
+      assert.deepStrictEqual(about(lines, "commands"), ["WARN", "INFO"])
+      assert.deepStrictEqual(about(lines, "messages"), ["WARN", "INFO"])
+    }))
+
+  test("for a while is logged once when it goes and once when it is back, for each connection", () =>
+    Effect.gen(function*() {
+      yield* nothingUnhandled
+      const server = yield* redis
+      const proxy = yield* proxyTo(server)
+      const { commands, dlock, lines, messages } = yield* serveLogged(proxy.url)
+      yield* untilConnected(commands, messages)
+      yield* dlock.withLock(Effect.void, "k")
+      for (const outage of [1, 2]) {
+        const attempts = proxy.totalConnections()
+        proxy.refuse()
+        proxy.killAll()
+        yield* until(() => proxy.totalConnections() >= attempts + 8)
+        assert.strictEqual(yield* settles("outage", commandTimeout + slack, dlock.inspect("k")), "BackendError")
+        proxy.accept()
+        yield* Effect.retry(dlock.inspect("k"), { times: 100 })
+        yield* until(() => about(lines, "messages").length === 2 * outage)
+        const expected = Array.from({ length: outage }, () => ["WARN", "INFO"]).flat()
+        assert.deepStrictEqual(about(lines, "commands"), expected)
+        assert.deepStrictEqual(about(lines, "messages"), expected)
+      }
+      // The subscription fails with its connection: at most one more line for each outage.
+      assert.isAtMost(lines.length, 8 + 2)
+    }))
+
+  test("and comes back empty while nobody asks is used at once, without its scripts", () =>
+    Effect.gen(function*() {
+      yield* nothingUnhandled
+      const server = yield* redis
+      const { commands, dlock } = yield* serve(server.url)
+      const before = yield* Effect.scoped(dlock.once("k"))
+      yield* Effect.promise(() => server.restart())
+      yield* until(() => commands.status === "ready")
+      const [after, took] = yield* timed(Effect.scoped(dlock.once("k")))
+      atMost("restarted empty: once", took, slack)
+      assert.isAbove(after.fencingToken, before.fencingToken)
+    }))
+
+  test("and comes back empty while locks are held and waited for serves the waiters", () =>
+    Effect.gen(function*() {
+      yield* nothingUnhandled
+      const server = yield* redis
+      // A process gives up a place in the queue only after as long as a waiter counts as alive.
+      const options = { ttl: 3_000 }
+      const [a, b] = [yield* serve(server.url, options), yield* serve(server.url, options)]
+      const held = yield* a.dlock.once("k")
+      const waiter = yield* Effect.fork(b.dlock.lock("k"))
+      yield* untilWaiting(a.dlock, "k", 1)
+      yield* Effect.promise(() => server.restart())
+      const [next, took] = yield* timed(Fiber.join(waiter))
+      atMost("restarted empty: waiter served", took, reconnect + options.ttl / 3)
+      assert.isAbove(next.fencingToken, held.fencingToken)
+      const lost = yield* Effect.flip(held.lost)
+      assert.strictEqual(lost.reason, "Superseded")
+    }))
+
+  test("and comes back with its data keeps holders and waiters in their places", () =>
+    Effect.gen(function*() {
+      yield* nothingUnhandled
+      const server = yield* redis
+      const options = { ttl: 3_000 }
+      const [a, b] = [yield* serve(server.url, options), yield* serve(server.url, options)]
+      const held = yield* a.dlock.once("k")
+      const waiter = yield* Effect.fork(b.dlock.lock("k"))
+      yield* untilWaiting(a.dlock, "k", 1)
+      yield* Effect.promise(() => server.restart({ keepData: true }))
+      // Past the renewals that had to be repeated.
+      yield* Effect.sleep(options.ttl)
+      yield* held.check
+      assert.strictEqual((yield* Fiber.poll(waiter))._tag, "None")
+      const [next, took] = yield* timed(Effect.zipRight(held.release, Fiber.join(waiter)))
+      atMost("restarted with data: hand-over", took, slack)
+      assert.isAbove(next.fencingToken, held.fencingToken)
+    }))
+})
+
+test("100 locks that are held through an outage shorter than their lease are all still held, by few commands", () =>
+  Effect.gen(function*() {
+    yield* nothingUnhandled
+    const server = yield* redis
+    const proxy = yield* proxyTo(server)
+    const { dlock } = yield* serve(proxy.url, { ttl: 3 * ttl })
+    const locks = yield* Effect.forEach(Array.from({ length: 100 }, (_, i) => i), (i) => dlock.once(`k${i}`), {
+      concurrency: "unbounded"
+    })
+    const connections = proxy.totalConnections()
+    proxy.refuse()
+    proxy.killAll()
+    yield* Effect.sleep(1.5 * ttl)
+    proxy.accept()
+    yield* Effect.sleep(2 * ttl)
+    yield* Effect.forEach(locks, (lock) => lock.check)
+    // No storm: each connection pauses between two attempts, longer each time.
+    assert.isAtMost(proxy.totalConnections() - connections, 20)
+  }))

@@ -1,0 +1,131 @@
+/** A Redis that answers with an error: the caller gets its words, and nothing is left behind. */
+import { assert, describe } from "@effect/vitest"
+import { Effect } from "effect"
+import type { Redis as Client } from "ioredis"
+import { allKeys } from "../support/redisSpy.js"
+import type { Service } from "./support.js"
+import {
+  atMost,
+  clientOf,
+  nothingUnhandled,
+  redis,
+  serve,
+  settles,
+  slack,
+  test,
+  timed,
+  ttl,
+  untilOnlyFences
+} from "./support.js"
+
+interface Refusal {
+  readonly name: string
+  readonly words: string
+  /** On a server that has all scripts and has been used. */
+  readonly make: (admin: Client) => Promise<unknown>
+  readonly end: (admin: Client) => Promise<unknown>
+}
+
+const user = (...rules: ReadonlyArray<string>) => (admin: Client) => admin.acl("SETUSER", "default", ...rules)
+
+const refusals: ReadonlyArray<Refusal> = [
+  ...["fence", "state", "held", "queue", "alive"].map((part) => ({
+    name: `a key of another type (${part})`,
+    words: "WRONGTYPE",
+    make: (admin: Client) => admin.lpush(`dlock:lock:{k}:${part}`, "foreign"),
+    end: (admin: Client) => admin.del(`dlock:lock:{k}:${part}`)
+  })),
+  {
+    name: "a full memory",
+    words: "OOM",
+    make: (admin) => admin.config("SET", "maxmemory", "1"),
+    end: (admin) => admin.config("SET", "maxmemory", "0")
+  },
+  {
+    name: "a replica",
+    words: "READONLY",
+    make: (admin) => admin.replicaof("127.0.0.1", 1),
+    end: (admin) => admin.replicaof("NO", "ONE")
+  },
+  {
+    name: "an ACL that forbids scripts",
+    words: "NOPERM",
+    make: user("-evalsha", "-eval"),
+    end: user("+@all")
+  },
+  {
+    name: "an ACL that forbids the keys",
+    words: "NOPERM",
+    make: user("resetkeys", "~foreign:*"),
+    end: user("~*")
+  }
+]
+
+/** Fails as it should, by every way in. */
+const isRefused = ({ dlock }: Service, words: string) =>
+  Effect.gen(function*() {
+    for (const call of [dlock.once("k"), dlock.lock("k"), dlock.lock("k", { wait: 1_000 })]) {
+      const [error, took] = yield* timed(Effect.flip(Effect.scoped(call)))
+      atMost(`${words}: refused`, took, slack)
+      assert.strictEqual(error._tag, "BackendError")
+      if (error._tag !== "BackendError") return
+      assert.strictEqual(error.reason, "Refused")
+      assert.include(error.message, words)
+    }
+  })
+
+describe.concurrent.each(refusals)("$name", ({ end, make, words }) => {
+  test("is a BackendError with the words of Redis, and changes no key", () =>
+    Effect.gen(function*() {
+      yield* nothingUnhandled
+      const { url } = yield* redis
+      const admin = yield* clientOf(url)
+      const service = yield* serve(url)
+      yield* Effect.scoped(service.dlock.lock("k"))
+      yield* Effect.promise(() => admin.flushall())
+      yield* Effect.promise(() => make(admin))
+      const before = yield* Effect.promise(() => allKeys(url))
+      yield* isRefused(service, words)
+      assert.deepStrictEqual(yield* Effect.promise(() => allKeys(url)), before)
+      yield* Effect.promise(() => end(admin))
+      const how = yield* settles(`once after ${words}`, slack, Effect.scoped(service.dlock.once("k")))
+      assert.strictEqual(how, "success")
+    }))
+
+  test("does not keep a lock that is held from being lost or given back in time", () =>
+    Effect.gen(function*() {
+      yield* nothingUnhandled
+      const { url } = yield* redis
+      const admin = yield* clientOf(url)
+      const { dlock } = yield* serve(url)
+      yield* Effect.scoped(dlock.lock("k"))
+      yield* Effect.promise(() => admin.flushall())
+      const lock = yield* dlock.once("other")
+      yield* Effect.promise(() => make(admin))
+      yield* Effect.exit(lock.extend())
+      yield* settles(`release under ${words}`, slack, lock.release)
+      yield* Effect.promise(() => end(admin))
+      // What could not be given back is repeated until it can.
+      const free = Effect.scoped(dlock.lock("other"))
+      assert.strictEqual(yield* settles(`lock after a release under ${words}`, 500, free), "success")
+    }))
+})
+
+test("an ACL that forbids a command in the middle of a script leaves the outcome unknown, and no lock for ever", () =>
+  Effect.gen(function*() {
+    yield* nothingUnhandled
+    const { url } = yield* redis
+    const admin = yield* clientOf(url)
+    const { dlock } = yield* serve(url)
+    yield* Effect.scoped(dlock.lock("k"))
+    yield* Effect.promise(() => user("-hset")(admin))
+    const error = yield* Effect.flip(Effect.scoped(dlock.once("k")))
+    assert.strictEqual(error._tag, "BackendError")
+    if (error._tag !== "BackendError") return
+    assert.include(error.message, "command")
+    // The script had written before it came to the command that is refused.
+    assert.strictEqual(error.outcome, "Unknown")
+    yield* Effect.promise(() => user("+@all")(admin))
+    assert.strictEqual(yield* settles("once after that", ttl + slack, Effect.scoped(dlock.lock("k"))), "success")
+    yield* untilOnlyFences(url, ttl + slack)
+  }))

@@ -1,0 +1,82 @@
+/**
+ * One process of an application, as the fault tests start, freeze and kill them. `argv` says its role and how to reach
+ * Redis; it reports by messages, stamped by the clock that all processes of a machine share.
+ */
+import { Effect, Exit, Logger, LogLevel } from "effect"
+import { Dlock, PubSubLayer, RedisLayer } from "../../src/index.js"
+import { monotonicMicros } from "../support/workers.js"
+import { layerAt, tagOf, untilConnected } from "./services.js"
+
+const [role = "", json = "{}"] = process.argv.slice(2)
+const { cold = false, count = 1, key = "", ...options } = JSON.parse(json)
+
+const send = (type: string, message: object = {}) =>
+  Effect.sync(() => void process.send!({ type, at: monotonicMicros(), ...message }))
+
+/** Holds a lock until it is killed. */
+const hold = Effect.gen(function*() {
+  const { fencingToken } = yield* Dlock.lock(key)
+  yield* send("held", { fence: fencingToken })
+  return yield* Effect.never
+})
+
+/** Stands in the queue, `count` times. */
+const queue = Effect.forEach(Array.from({ length: count }), () => Dlock.lock(key), { concurrency: "unbounded" })
+
+/** When told to: writes to a resource for as long as `withLock` lets it, then stands in line again. */
+const write = Effect.gen(function*() {
+  const dlock = yield* Dlock.Dlock
+  const body = Effect.gen(function*() {
+    yield* send("enter")
+    // The fence is for the judge only: the resource does not look at it.
+    const fence = (yield* dlock.inspect(key)).holders[0]?.fencingToken
+    return yield* Effect.forever(Effect.zipRight(send("write", { fence }), Effect.sleep(2)))
+  })
+  yield* Effect.async<void>((go) => void process.once("message", () => go(Effect.void)))
+  return yield* Effect.forever(Effect.ignore(dlock.withLock(Effect.ensuring(body, send("leave")), key)))
+})
+
+/** Asks all the time whether it still holds. */
+const check = Effect.gen(function*() {
+  const lock = yield* Dlock.once(key)
+  yield* send("held", { fence: lock.fencingToken })
+  return yield* Effect.sync(() => {
+    const from = monotonicMicros()
+    const exit = Effect.runSyncExit(lock.check)
+    if (process.channel) process.send!({ type: "checked", from, holds: Exit.isSuccess(exit) })
+  }).pipe(Effect.zipRight(Effect.sleep(1)), Effect.forever)
+})
+
+/** Uses a lock once. What is left of the process must end by itself. */
+const use = Effect.scoped(Effect.zipRight(Dlock.once(key), send("used")))
+
+/** Uses a lock until Redis does not answer any more, with one waiter beside it. */
+const useUntilSilent = Effect.gen(function*() {
+  yield* Dlock.once(key)
+  yield* Effect.fork(Dlock.lock(key))
+  yield* send("held")
+  yield* Dlock.inspect(key).pipe(Effect.zipRight(Effect.sleep(10)), Effect.forever, Effect.ignore)
+}).pipe(Effect.scoped)
+
+const roles: Record<string, Effect.Effect<unknown, unknown, Dlock.Dlock>> = {
+  hold: Effect.scoped(hold),
+  queue: Effect.scoped(queue),
+  write,
+  check: Effect.scoped(check),
+  use,
+  useUntilSilent
+}
+
+const main = Effect.gen(function*() {
+  const [commands, messages] = yield* Effect.all([RedisLayer.Redis, PubSubLayer.PubSub])
+  if (!cold) yield* untilConnected(commands.client, messages.client)
+  yield* send("ready")
+  return yield* roles[role] ?? Effect.dieMessage(`No role ${role}`)
+}).pipe(
+  Effect.provide(layerAt(options.url, options)),
+  Effect.exit,
+  Effect.flatMap((exit) => send("closed", { exit: tagOf(exit as Exit.Exit<unknown, { readonly _tag: string }>) })),
+  Logger.withMinimumLogLevel(LogLevel.None)
+)
+
+void Effect.runPromise(main)
