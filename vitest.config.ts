@@ -47,7 +47,7 @@ export default defineConfig({
           name: "faults",
           include: timedTests,
           globalSetup: ["./test/support/globalSetup.ts"],
-          fileParallelism: false,
+          poolOptions: { forks: { singleFork: true } },
           sequence: { groupOrder: 2 }
         }
       }

@@ -84,21 +84,25 @@ export const untilOnlyFences = (url: string, millis = 5_000) =>
 /** For how many milliseconds this process was not let run so far, give or take a few. */
 let starved = 0
 let lastTick = performance.now()
+let lastUsage = process.cpuUsage()
 
-/** Not let run since the last tick. */
+/** Since the last tick: what has passed and was not used by this process, on its own work, either. */
 const starving = (): number => {
   const gap = performance.now() - lastTick
-  return gap > 10 ? gap - 5 : 0
+  if (gap < 10) return 0
+  const { system, user } = process.cpuUsage(lastUsage)
+  return Math.max(0, gap - 5 - (system + user) / 1_000)
 }
 
 setInterval(() => {
   starved += starving()
   lastTick = performance.now()
+  lastUsage = process.cpuUsage()
 }, 5).unref()
 
 /**
- * Milliseconds of a clock that never steps, and stands still while this process is not let run: in that time no library
- * can do what is asked of it.
+ * Milliseconds of a clock that never steps, and stands still while the machine does not let this process run: in that
+ * time no library can do what is asked of it.
  */
 export const now = (): number => performance.now() - starved - starving()
 
