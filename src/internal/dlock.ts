@@ -132,7 +132,7 @@ const acquireScoped = (
     Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(engine.acquire(request, restore), (lease) =>
         Effect.as(
-          Scope.addFinalizer(scope, releaseQuietly(engine, lease)),
+          Scope.addFinalizer(scope, Effect.suspend(() => releaseQuietly(engine, lease))),
           new LockImpl(engine, lease, fenceOf(lease))
         ))
     )

@@ -48,15 +48,22 @@ export class LockImpl implements Lock.Lock {
     return this.#engine.lost(this.#lease)
   }
 
-  extend = (ttl?: Duration.DurationInput): Effect.Effect<void, LockLostError | BackendError> =>
-    Effect.suspend(() => {
-      if (ttl === undefined) return this.#engine.extend(this.#lease, this.#lease.terms.ttlMillis)
-      const ttlMillis = finiteMillis("ttl", ttl)
-      return Either.isLeft(ttlMillis) ? Effect.die(ttlMillis.left) : this.#engine.extend(this.#lease, ttlMillis.right)
-    })
+  // Getters, so that a held lock carries no closures of its own and can still be taken apart.
+  get extend() {
+    return (ttl?: Duration.DurationInput): Effect.Effect<void, LockLostError | BackendError> =>
+      Effect.suspend(() => {
+        if (ttl === undefined) return this.#engine.extend(this.#lease, this.#lease.terms.ttlMillis)
+        const ttlMillis = finiteMillis("ttl", ttl)
+        return Either.isLeft(ttlMillis)
+          ? Effect.die(ttlMillis.left)
+          : this.#engine.extend(this.#lease, ttlMillis.right)
+      })
+  }
 
-  guard = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | LockLostError, R> =>
-    guard(this.#engine, this.#lease, effect)
+  get guard() {
+    return <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | LockLostError, R> =>
+      guard(this.#engine, this.#lease, effect)
+  }
 }
 
 /**

@@ -129,3 +129,21 @@ test("an ACL that forbids a command in the middle of a script leaves the outcome
     assert.strictEqual(yield* settles("once after that", ttl + slack, Effect.scoped(dlock.lock("k"))), "success")
     yield* untilOnlyFences(url, ttl + slack)
   }))
+
+test("SCRIPT FLUSH at every hand-over changes nothing", () =>
+  Effect.gen(function*() {
+    yield* nothingUnhandled
+    const { url } = yield* redis
+    const admin = yield* clientOf(url)
+    const services = [yield* serve(url), yield* serve(url)]
+    let inside = 0
+    const body = Effect.gen(function*() {
+      assert.strictEqual(++inside, 1)
+      yield* Effect.promise(() => admin.script("FLUSH"))
+      inside--
+    })
+    const all = Effect.forEach(Array.from({ length: 20 }, (_, i) => services[i % 2]!), ({ dlock }) =>
+      dlock.withLock(body, "k"), { concurrency: "unbounded" })
+    atMost("SCRIPT FLUSH at every hand-over: 20 hand-overs", (yield* timed(all))[1], ttl)
+    yield* untilOnlyFences(url, slack)
+  }))

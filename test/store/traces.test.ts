@@ -5,7 +5,7 @@ import type { Redis } from "ioredis"
 import { randomUUID } from "node:crypto"
 import { inject } from "vitest"
 import { connectRedis, keysOf } from "./backends.js"
-import { Client, granted, long, pastShort, short, target, together, waiting } from "./world.js"
+import { before, Client, granted, long, pastShort, short, target, waiting } from "./world.js"
 
 const url = inject("redisUrl")
 const day = 86_400_000
@@ -118,7 +118,7 @@ describe("what stays in Redis", () => {
   it.scopedLive("of a queue that all have abandoned is the fence alone, once the deadlines have passed", () =>
     Effect.gen(function*() {
       const { a, client, key } = yield* world
-      yield* together([
+      yield* before(short, [
         a.once("A", { limit: 3, ttl: short }),
         a.once("B", { limit: 3, ttl: short }),
         a.lock("C", { limit: 3, permits: 3, liveness: short }),
@@ -134,7 +134,7 @@ describe("what stays in Redis", () => {
   it.scopedLive("of an expired holder is cleared away by the next who comes, and so is a dead waiter", () =>
     Effect.gen(function*() {
       const { a, client, key, lock: [, state, held, queue, alive] } = yield* world
-      yield* together([
+      yield* before(short, [
         a.once("holder", { limit: 2 }),
         a.once("expired", { limit: 2, ttl: short }),
         a.lock("dead", { limit: 2, liveness: short }),

@@ -4,6 +4,8 @@
  */
 import { assert } from "@effect/vitest"
 import * as Chunk from "effect/Chunk"
+import * as Data from "effect/Data"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { randomUUID } from "node:crypto"
@@ -46,7 +48,7 @@ export interface Backend {
 
 /** So long that it never ends in a test. */
 export const long = 60_000
-/** The time of what is to end in a test. What must come before its end is sent along with it: see `together`. */
+/** The time of what is to end in a test. What must come before its end is sent along with it: see `before`. */
 export const short = 60
 /** More than `short`. */
 export const pastShort = 100
@@ -133,9 +135,26 @@ export const world = (make: Backend["make"]) =>
     return { server, key, ...yield* Effect.all({ a: client, b: client, c: client }, { concurrency: 3 }) }
   })
 
+/** The machine was too busy to set the stage of a test before a deadline that was part of it. */
+class TooSlow extends Data.TaggedError("TooSlow") {}
+
 /** Sends all at once and in this order. Of one client, so the server does one right after the other. */
 export const together = <const Effects extends ReadonlyArray<Effect.Effect<unknown, unknown>>>(effects: Effects) =>
   Effect.all(effects, { concurrency: "unbounded" })
+
+/** Sends all together, none of them later than the shortest time that is to end in the test. */
+export const before = <const Effects extends ReadonlyArray<Effect.Effect<unknown, unknown>>>(
+  deadlineMillis: number,
+  effects: Effects
+) =>
+  Effect.flatMap(
+    Effect.timed(together(effects)),
+    ([took, answers]) => Duration.toMillis(took) < deadlineMillis - 1 ? Effect.succeed(answers) : new TooSlow()
+  )
+
+/** Begins anew when the stage could not be set in time. Nothing that was asserted is tried again. */
+export const patiently = (body: Effect.Effect<void, unknown, Scope.Scope>): Effect.Effect<void, unknown> =>
+  Effect.retry(Effect.scoped(body), { while: (error) => error instanceof TooSlow, times: 100 })
 
 // What an answer must be.
 

@@ -2,7 +2,7 @@ import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import type { Target } from "../../../src/internal/store.js"
 import type { Backend, Client } from "../world.js"
-import { gone, granted, held, long, refused, target, together, waiting, world } from "../world.js"
+import { before, gone, granted, held, long, refused, target, together, waiting, world } from "../world.js"
 
 const stepsMax = 64
 
@@ -46,7 +46,7 @@ export const steps = ({ elapse, make, theorem }: Backend): void => {
     Effect.gen(function*() {
       const { a, b, key } = yield* world(make)
       const limit = 200
-      yield* together([
+      yield* before(brief, [
         b.once("writer", { limit, permits: limit, ttl: brief }),
         ...numbers(100).map((i) => b.lock(`reader ${i}`, { limit }))
       ])
@@ -65,7 +65,7 @@ export const steps = ({ elapse, make, theorem }: Backend): void => {
     Effect.gen(function*() {
       const { a, b, key } = yield* world(make)
       const limit = 200
-      yield* together([
+      yield* before(brief, [
         b.once("writer", { limit, permits: limit, ttl: brief }),
         ...numbers(100).map((i) => b.lock(`reader ${i}`, { limit }))
       ])
@@ -93,7 +93,7 @@ export const steps = ({ elapse, make, theorem }: Backend): void => {
     Effect.gen(function*() {
       const { a, b, key } = yield* world(make)
       const limit = 300
-      yield* together([
+      yield* before(brief, [
         ...numbers(300).map((i) => b.once(`B${i}`, { limit, ttl: brief })),
         b.lock("waiter", { limit, permits: limit })
       ])
@@ -110,7 +110,7 @@ export const steps = ({ elapse, make, theorem }: Backend): void => {
     Effect.gen(function*() {
       const { a } = yield* world(make)
       const limit = 101
-      yield* together([a.once("live", { limit }), ...numbers(100).map((i) => a.once(`A${i}`, { limit, ttl: brief }))])
+      yield* before(brief, [a.once("live", { limit }), ...numbers(100).map((i) => a.once(`A${i}`, { limit, ttl: brief }))])
       yield* elapse(pastBrief)
       for (const token of ["A99", "A98", "A0"]) gone(yield* a.refresh(token))
       held(yield* a.refresh("live"))
@@ -121,7 +121,7 @@ export const steps = ({ elapse, make, theorem }: Backend): void => {
     Effect.gen(function*() {
       const { a, key } = yield* world(make)
       const limit = 101
-      yield* together([a.once("live", { limit }), ...numbers(100).map((i) => a.once(`A${i}`, { limit, ttl: brief }))])
+      yield* before(brief, [a.once("live", { limit }), ...numbers(100).map((i) => a.once(`A${i}`, { limit, ttl: brief }))])
       yield* elapse(pastBrief)
       const { answer, unsettled } = yield* a.store.acquire(a.request("B", false, { limit, permits: 100 }))
       refused(answer)
@@ -133,7 +133,7 @@ export const steps = ({ elapse, make, theorem }: Backend): void => {
   theorem("while dead waiters are left and nothing is held, no end is told", () =>
     Effect.gen(function*() {
       const { a, b, c, key } = yield* world(make)
-      yield* together([
+      yield* before(brief, [
         b.once("B", { ttl: brief, metadata: "dead" }),
         ...numbers(150).map((i) => b.lock(`B${i}`, { liveness: brief })),
         b.lock("last")
