@@ -150,6 +150,7 @@ describe("the name of a lock", () => {
   it("tells where the prefix ends and the key begins", () => {
     assert.notStrictEqual(nameOf("a", "b:c"), nameOf("a:b", "c"))
     assert.notStrictEqual(nameOf("a", "lock:{b}"), nameOf("a:lock", "b"))
+    assert.notStrictEqual(nameOf("a", "x:lock:{k}"), nameOf("a:lock:=x", "k"))
     assert.notStrictEqual(nameOf("", "a:b"), nameOf(":", "a:b"))
     assert.notStrictEqual(nameOf("a%3Ab", "c"), nameOf("a:b", "c"))
   })

@@ -5,11 +5,12 @@ import type { Redis } from "ioredis"
 import { randomUUID } from "node:crypto"
 import { inject } from "vitest"
 import type { BackendError } from "../../src/DlockError.js"
+import * as Scripts from "../../src/internal/redis/scripts.js"
 import type { RedisServerOptions } from "../support/redisServer.js"
 import { redisWith } from "../support/redisServer.js"
 import { allKeys } from "../support/redisSpy.js"
-import { connectRedis, keysOf } from "./backends.js"
-import { almost, Client, granted, held, long, target, waiting } from "./world.js"
+import { connectRedis, keysOf, send } from "./backends.js"
+import { almost, Client, gone, granted, held, long, target, waiting } from "./world.js"
 
 /** The error is Redis's own refusal, in its own words. */
 const isRefusal = (error: BackendError | undefined, words: RegExp, outcome: BackendError["outcome"] = "NotApplied") => {
@@ -166,6 +167,17 @@ describe("a Redis that is full", () => {
       assert.deepStrictEqual(yield* c.events, [{ _tag: "Granted", token: "C", fence: next }])
       yield* c.leave("C")
       assert.deepInclude(yield* a.inspect(), { used: 0, waiting: 0 })
+    }))
+
+  it.scopedLive("still buries an acquire that may be under way", () =>
+    Effect.gen(function*() {
+      const { a, admin } = yield* ownServer(fill)
+      yield* admin("CONFIG SET maxmemory 1")
+      const items = [{ lock: 0, token: "A", buriedUntil: Date.now() + 30_000 }]
+      const left = yield* Effect.promise(() => send(a.redis, Scripts.leave, { locks: [keysOf(target("key"))], items }))
+      assert.deepStrictEqual(left[2], [""])
+      yield* admin("CONFIG SET maxmemory 0")
+      gone(yield* a.once("A"))
     }))
 })
 

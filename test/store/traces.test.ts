@@ -5,7 +5,7 @@ import type { Redis } from "ioredis"
 import { randomUUID } from "node:crypto"
 import { inject } from "vitest"
 import { connectRedis, keysOf } from "./backends.js"
-import { before, Client, granted, long, pastShort, short, target, waiting } from "./world.js"
+import { Client, granted, long, pastShort, patiently, short, target, together, waiting, within } from "./world.js"
 
 const url = inject("redisUrl")
 const day = 86_400_000
@@ -115,31 +115,37 @@ describe("what stays in Redis", () => {
       yield* check({ fence: day + 200_000, state: 200_000, held: 200_000 })
     }))
 
-  it.scopedLive("of a queue that all have abandoned is the fence alone, once the deadlines have passed", () =>
-    Effect.gen(function*() {
+  it.live("of a queue that all have abandoned is the fence alone, once the deadlines have passed", () =>
+    patiently(Effect.gen(function*() {
       const { a, client, key } = yield* world
-      yield* before(short, [
-        a.once("A", { limit: 3, ttl: short }),
-        a.once("B", { limit: 3, ttl: short }),
-        a.lock("C", { limit: 3, permits: 3, liveness: short }),
-        a.lock("D", { limit: 3, liveness: short })
-      ])
+      yield* within(
+        short,
+        together([
+          a.once("A", { limit: 3, ttl: short }),
+          a.once("B", { limit: 3, ttl: short }),
+          a.lock("C", { limit: 3, permits: 3, liveness: short }),
+          a.lock("D", { limit: 3, liveness: short })
+        ])
+      )
       yield* Effect.sleep(pastShort)
       const found = yield* ttlsOf(client, key)
       assert.deepStrictEqual(Object.keys(found), ["fence"])
       isAbout(found["fence"], day + short)
       granted(yield* a.once("E"))
-    }))
+    })))
 
-  it.scopedLive("of an expired holder is cleared away by the next who comes, and so is a dead waiter", () =>
-    Effect.gen(function*() {
+  it.live("of an expired holder is cleared away by the next who comes, and so is a dead waiter", () =>
+    patiently(Effect.gen(function*() {
       const { a, client, key, lock: [, state, held, queue, alive] } = yield* world
-      yield* before(short, [
-        a.once("holder", { limit: 2 }),
-        a.once("expired", { limit: 2, ttl: short }),
-        a.lock("dead", { limit: 2, liveness: short }),
-        a.lock("alive", { limit: 2, permits: 2 })
-      ])
+      yield* within(
+        short,
+        together([
+          a.once("holder", { limit: 2 }),
+          a.once("expired", { limit: 2, ttl: short }),
+          a.lock("dead", { limit: 2, liveness: short }),
+          a.lock("alive", { limit: 2, permits: 2 })
+        ])
+      )
       yield* Effect.sleep(pastShort)
       waiting(yield* a.refresh("alive"))
       yield* Effect.promise(async () => {
@@ -149,5 +155,5 @@ describe("what stays in Redis", () => {
         assert.deepStrictEqual(await client.zrange(alive, "0", "-1"), ["alive"])
       })
       assert.sameMembers(Object.keys(yield* ttlsOf(client, key)), ["fence", "state", "held", "queue", "alive"])
-    }))
+    })))
 })

@@ -48,7 +48,7 @@ export interface Backend {
 
 /** So long that it never ends in a test. */
 export const long = 60_000
-/** The time of what is to end in a test. What must come before its end is sent along with it: see `before`. */
+/** The time of what is to end in a test. What must come before its end is sent along with it: see `within`. */
 export const short = 60
 /** More than `short`. */
 export const pastShort = 100
@@ -142,13 +142,10 @@ class TooSlow extends Data.TaggedError("TooSlow") {}
 export const together = <const Effects extends ReadonlyArray<Effect.Effect<unknown, unknown>>>(effects: Effects) =>
   Effect.all(effects, { concurrency: "unbounded" })
 
-/** Sends all together, none of them later than the shortest time that is to end in the test. */
-export const before = <const Effects extends ReadonlyArray<Effect.Effect<unknown, unknown>>>(
-  deadlineMillis: number,
-  effects: Effects
-) =>
+/** Sets the stage of a test: none of it comes later than the shortest time that is to end in the test. */
+export const within = <A, E, R>(deadlineMillis: number, stage: Effect.Effect<A, E, R>) =>
   Effect.flatMap(
-    Effect.timed(together(effects)),
+    Effect.timed(stage),
     ([took, answers]) => Duration.toMillis(took) < deadlineMillis - 1 ? Effect.succeed(answers) : new TooSlow()
   )
 

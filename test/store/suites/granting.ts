@@ -1,7 +1,20 @@
 import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import type { Backend } from "../world.js"
-import { almost, before, gone, granted, held, long, pastShort, refused, short, target, world } from "../world.js"
+import {
+  almost,
+  gone,
+  granted,
+  held,
+  long,
+  pastShort,
+  refused,
+  short,
+  target,
+  together,
+  within,
+  world
+} from "../world.js"
 
 export const granting = ({ elapse, make, theorem }: Backend): void => {
   theorem("a free lock is granted at once, for the whole ttl", () =>
@@ -79,7 +92,7 @@ export const granting = ({ elapse, make, theorem }: Backend): void => {
   theorem("a lease ends by the server's clock", () =>
     Effect.gen(function*() {
       const { a, b } = yield* world(make)
-      const answers = yield* before(short, [a.once("A", { ttl: short }), a.once("A2")])
+      const answers = yield* within(short, together([a.once("A", { ttl: short }), a.once("A2")]))
       granted(answers[0]!)
       refused(answers[1]!)
       yield* elapse(pastShort)
@@ -185,12 +198,15 @@ export const granting = ({ elapse, make, theorem }: Backend): void => {
     Effect.gen(function*() {
       const { a } = yield* world(make)
       const limit = 2
-      yield* before(short, [
-        a.once("A1", { limit }),
-        a.once("A2", { limit, ttl: short }),
-        a.lock("B", { limit, permits: 2, liveness: short }),
-        a.lock("C", { limit, permits: 2 })
-      ])
+      yield* within(
+        short,
+        together([
+          a.once("A1", { limit }),
+          a.once("A2", { limit, ttl: short }),
+          a.lock("B", { limit, permits: 2, liveness: short }),
+          a.lock("C", { limit, permits: 2 })
+        ])
+      )
       yield* elapse(pastShort)
       const found = yield* a.inspect()
       assert.lengthOf(found.holders, 1)

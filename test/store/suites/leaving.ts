@@ -1,7 +1,7 @@
 import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import type { Backend } from "../world.js"
-import { before, gone, granted, held, pastShort, refused, short, target, waiting, world } from "../world.js"
+import { gone, granted, held, pastShort, refused, short, target, together, waiting, within, world } from "../world.js"
 
 export const leaving = ({ elapse, make, theorem }: Backend): void => {
   theorem("a lock that was left is free", () =>
@@ -39,7 +39,7 @@ export const leaving = ({ elapse, make, theorem }: Backend): void => {
   theorem("a late leave by a former owner frees nothing of the present one", () =>
     Effect.gen(function*() {
       const { a, b, c } = yield* world(make)
-      yield* before(short, [a.once("A", { ttl: short }), a.lock("B")])
+      yield* within(short, together([a.once("A", { ttl: short }), a.lock("B")]))
       yield* elapse(pastShort)
       const { fence } = held(yield* b.refresh("B"))
       yield* a.leave("A")
@@ -106,7 +106,7 @@ export const leaving = ({ elapse, make, theorem }: Backend): void => {
   theorem("revoke neither counts nor tells those whose lease has expired", () =>
     Effect.gen(function*() {
       const { a } = yield* world(make)
-      yield* before(short, [a.once("A1", { limit: 2, ttl: short }), a.once("A2", { limit: 2 })])
+      yield* within(short, together([a.once("A1", { limit: 2, ttl: short }), a.once("A2", { limit: 2 })]))
       yield* elapse(pastShort)
       const { lastFence } = yield* a.inspect()
       assert.strictEqual(yield* a.revoke(lastFence), 1)

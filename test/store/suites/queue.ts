@@ -13,6 +13,7 @@ import {
   target,
   together,
   waiting,
+  within,
   world
 } from "../world.js"
 
@@ -109,7 +110,7 @@ export const queue = ({ elapse, make, theorem }: Backend): void => {
     Effect.gen(function*() {
       const { a, b, c } = yield* world(make)
       yield* a.once("A")
-      yield* before(short, [b.lock("dead 1", { liveness: short }), b.lock("dead 2", { liveness: short })])
+      yield* within(short, together([b.lock("dead 1", { liveness: short }), b.lock("dead 2", { liveness: short })]))
       yield* elapse(pastShort)
       assert.strictEqual(waiting(yield* c.lock("C")).rank, 0)
       assert.strictEqual(waiting(yield* c.refresh("C")).rank, 0)
@@ -119,7 +120,7 @@ export const queue = ({ elapse, make, theorem }: Backend): void => {
     Effect.gen(function*() {
       const { a, b } = yield* world(make)
       yield* a.once("A")
-      yield* before(short, [b.lock("dead", { liveness: short }), b.lock("B")])
+      yield* within(short, together([b.lock("dead", { liveness: short }), b.lock("B")]))
       yield* elapse(pastShort)
       assert.strictEqual(waiting(yield* b.refresh("B")).rank, 0)
     }))
@@ -180,7 +181,7 @@ export const queue = ({ elapse, make, theorem }: Backend): void => {
     Effect.gen(function*() {
       const { a, b } = yield* world(make)
       yield* a.once("A")
-      yield* before(short, [b.lock("B", { liveness: short }), b.refresh("B")])
+      yield* within(short, together([b.lock("B", { liveness: short }), b.refresh("B")]))
       yield* elapse(pastShort)
       waiting(yield* b.refresh("B"))
     }))
@@ -189,7 +190,7 @@ export const queue = ({ elapse, make, theorem }: Backend): void => {
     Effect.gen(function*() {
       const { a, b, c } = yield* world(make)
       yield* a.once("A")
-      yield* before(short, [b.lock("B", { liveness: short }), b.leave("A"), b.lock("C")])
+      yield* within(short, together([b.lock("B", { liveness: short }), b.leave("A"), b.lock("C")]))
       yield* elapse(pastShort)
       held(yield* c.refresh("C"))
       gone(yield* b.refresh("B"))
@@ -210,7 +211,7 @@ export const queue = ({ elapse, make, theorem }: Backend): void => {
   theorem("a holder and its first waiter that die together do not stop the second", () =>
     Effect.gen(function*() {
       const { a, b, c, key } = yield* world(make)
-      yield* before(short, [a.once("A", { ttl: short }), a.lock("B", { liveness: short }), a.lock("C")])
+      yield* within(short, together([a.once("A", { ttl: short }), a.lock("B", { liveness: short }), a.lock("C")]))
       yield* elapse(pastShort)
       yield* b.store.refresh({ items: [], subscribed: true, also: [target(key)] })
       held(yield* c.refresh("C"))

@@ -1,7 +1,20 @@
 import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import type { Backend } from "../world.js"
-import { almost, before, gone, granted, held, long, pastShort, short, target, waiting, world } from "../world.js"
+import {
+  almost,
+  gone,
+  granted,
+  held,
+  long,
+  pastShort,
+  short,
+  target,
+  together,
+  waiting,
+  within,
+  world
+} from "../world.js"
 
 export const refreshing = ({ elapse, make, theorem }: Backend): void => {
   theorem("refresh never creates: an unknown token is gone for ever", () =>
@@ -30,7 +43,7 @@ export const refreshing = ({ elapse, make, theorem }: Backend): void => {
   theorem("a renewed lease is in force past its first end", () =>
     Effect.gen(function*() {
       const { a } = yield* world(make)
-      yield* before(short, [a.once("A", { ttl: short }), a.refresh("A")])
+      yield* within(short, together([a.once("A", { ttl: short }), a.refresh("A")]))
       yield* elapse(pastShort)
       held(yield* a.refresh("A"))
     }))
@@ -70,7 +83,7 @@ export const refreshing = ({ elapse, make, theorem }: Backend): void => {
   theorem("an expired lease passes to the first waiter", () =>
     Effect.gen(function*() {
       const { a, b, c } = yield* world(make)
-      const answers = yield* before(short, [a.once("A", { ttl: short }), a.lock("B"), a.lock("C")])
+      const answers = yield* within(short, together([a.once("A", { ttl: short }), a.lock("B"), a.lock("C")]))
       assert.deepStrictEqual(answers.map(({ _tag }) => _tag), ["Granted", "Waiting", "Waiting"])
       yield* elapse(pastShort)
       held(yield* b.refresh("B"))
@@ -94,7 +107,7 @@ export const refreshing = ({ elapse, make, theorem }: Backend): void => {
   theorem("also settles a target without items: its first waiter is granted and told", () =>
     Effect.gen(function*() {
       const { a, b, c, key } = yield* world(make)
-      yield* before(short, [b.once("A", { ttl: short }), b.lock("B")])
+      yield* within(short, together([b.once("A", { ttl: short }), b.lock("B")]))
       yield* elapse(pastShort)
       yield* c.store.refresh({ items: [], subscribed: true, also: [target(`${key}-other`), target(key)] })
       const fence = held(yield* a.refresh("B")).fence
@@ -129,7 +142,7 @@ export const refreshing = ({ elapse, make, theorem }: Backend): void => {
     Effect.gen(function*() {
       const { a, b, key } = yield* world(make)
       const keys = Array.from({ length: 256 }, (_, i) => `${key}-${i}`)
-      yield* before(short, keys.map((key) => a.once("A", { key })))
+      yield* within(short, together(keys.map((key) => a.once("A", { key }))))
       const items = keys.map((key) => ({ target: target(key), token: "A", ttlMillis: long, livenessMillis: long }))
       const { answer } = yield* a.store.refresh({ items, subscribed: true })
       assert.deepStrictEqual(answer.map(({ _tag }) => _tag), keys.map(() => "Held"))

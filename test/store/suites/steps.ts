@@ -2,7 +2,7 @@ import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import type { Target } from "../../../src/internal/store.js"
 import type { Backend, Client } from "../world.js"
-import { before, gone, granted, held, long, refused, target, together, waiting, world } from "../world.js"
+import { gone, granted, held, long, refused, target, together, waiting, within, world } from "../world.js"
 
 const stepsMax = 64
 
@@ -46,10 +46,13 @@ export const steps = ({ elapse, make, theorem }: Backend): void => {
     Effect.gen(function*() {
       const { a, b, key } = yield* world(make)
       const limit = 200
-      yield* before(brief, [
-        b.once("writer", { limit, permits: limit, ttl: brief }),
-        ...numbers(100).map((i) => b.lock(`reader ${i}`, { limit }))
-      ])
+      yield* within(
+        brief,
+        together([
+          b.once("writer", { limit, permits: limit, ttl: brief }),
+          ...numbers(100).map((i) => b.lock(`reader ${i}`, { limit }))
+        ])
+      )
       yield* elapse(pastBrief)
       const item = { target: target(key), ttlMillis: long, livenessMillis: long }
       const { answer, unsettled } = yield* a.store.refresh({
@@ -65,10 +68,13 @@ export const steps = ({ elapse, make, theorem }: Backend): void => {
     Effect.gen(function*() {
       const { a, b, key } = yield* world(make)
       const limit = 200
-      yield* before(brief, [
-        b.once("writer", { limit, permits: limit, ttl: brief }),
-        ...numbers(100).map((i) => b.lock(`reader ${i}`, { limit }))
-      ])
+      yield* within(
+        brief,
+        together([
+          b.once("writer", { limit, permits: limit, ttl: brief }),
+          ...numbers(100).map((i) => b.lock(`reader ${i}`, { limit }))
+        ])
+      )
       yield* elapse(pastBrief)
       const { answer, unsettled } = yield* a.store.acquire(a.request("A", false, { limit }))
       refused(answer)
@@ -93,10 +99,13 @@ export const steps = ({ elapse, make, theorem }: Backend): void => {
     Effect.gen(function*() {
       const { a, b, key } = yield* world(make)
       const limit = 300
-      yield* before(brief, [
-        ...numbers(300).map((i) => b.once(`B${i}`, { limit, ttl: brief })),
-        b.lock("waiter", { limit, permits: limit })
-      ])
+      yield* within(
+        brief,
+        together([
+          ...numbers(300).map((i) => b.once(`B${i}`, { limit, ttl: brief })),
+          b.lock("waiter", { limit, permits: limit })
+        ])
+      )
       yield* elapse(pastBrief)
       let unsettled: ReadonlyArray<Target> = [target(key)]
       for (let calls = 0; unsettled.length > 0; calls++) {
@@ -110,7 +119,13 @@ export const steps = ({ elapse, make, theorem }: Backend): void => {
     Effect.gen(function*() {
       const { a } = yield* world(make)
       const limit = 101
-      yield* before(brief, [a.once("live", { limit }), ...numbers(100).map((i) => a.once(`A${i}`, { limit, ttl: brief }))])
+      yield* within(
+        brief,
+        together([
+          a.once("live", { limit }),
+          ...numbers(100).map((i) => a.once(`A${i}`, { limit, ttl: brief }))
+        ])
+      )
       yield* elapse(pastBrief)
       for (const token of ["A99", "A98", "A0"]) gone(yield* a.refresh(token))
       held(yield* a.refresh("live"))
@@ -121,7 +136,13 @@ export const steps = ({ elapse, make, theorem }: Backend): void => {
     Effect.gen(function*() {
       const { a, key } = yield* world(make)
       const limit = 101
-      yield* before(brief, [a.once("live", { limit }), ...numbers(100).map((i) => a.once(`A${i}`, { limit, ttl: brief }))])
+      yield* within(
+        brief,
+        together([
+          a.once("live", { limit }),
+          ...numbers(100).map((i) => a.once(`A${i}`, { limit, ttl: brief }))
+        ])
+      )
       yield* elapse(pastBrief)
       const { answer, unsettled } = yield* a.store.acquire(a.request("B", false, { limit, permits: 100 }))
       refused(answer)
@@ -133,11 +154,14 @@ export const steps = ({ elapse, make, theorem }: Backend): void => {
   theorem("while dead waiters are left and nothing is held, no end is told", () =>
     Effect.gen(function*() {
       const { a, b, c, key } = yield* world(make)
-      yield* before(brief, [
-        b.once("B", { ttl: brief, metadata: "dead" }),
-        ...numbers(150).map((i) => b.lock(`B${i}`, { liveness: brief })),
-        b.lock("last")
-      ])
+      yield* within(
+        brief,
+        together([
+          b.once("B", { ttl: brief, metadata: "dead" }),
+          ...numbers(150).map((i) => b.lock(`B${i}`, { liveness: brief })),
+          b.lock("last")
+        ])
+      )
       yield* elapse(pastBrief)
       assert.deepStrictEqual(refused(yield* c.once("C")), [{ key, metadata: "", endsMillis: undefined }])
       assert.isUndefined(waiting(yield* a.lock("A")).holderEndsMillis)
