@@ -62,7 +62,7 @@ test("a holder cut off for longer than its ttl writes nothing after the next hol
       entered = yield* next(waiter, "enter")
       // One renewal may still have been carried out.
       const renewed = cut === "stallDown" ? ttl / 3 : 0
-      atMost(`partition, ${cut}: the next holder is in`, (entered.at - stalledAt) / 1_000, renewed + ttl + slack)
+      atMost(`partition, ${cut}: the next holder is in`, (entered.at - stalledAt) / 1_000, renewed + ttl + 2 * slack)
       yield* next(waiter, "write")
       const left = yield* next(holder, "leave")
       atMost(
