@@ -55,7 +55,7 @@ export const workerOf = (
       const worker = spawnWorker(new URL("worker.ts", import.meta.url), {
         args: [role, JSON.stringify({ ttl, commandTimeout, ...options })]
       })
-      await worker.next(is("ready"), 15_000)
+      await worker.next(is("ready"), 25_000)
       return worker
     }),
     (worker) => Effect.promise(() => worker.kill())

@@ -62,10 +62,8 @@ export class Keeper {
     const before = lease.state._tag
     lease.state = state
     if (state._tag === "Ended") this.leases.delete(lease.token)
-    if (state._tag === "Waiting" && this.waiters === 0) {
-      this.probeAt = this.now() + Timing.probeEveryMillis
-      this.alarm.notLaterThan(this.probeAt)
-    }
+    // However short the waits are: many short ones without a message are what a dead subscriber looks like.
+    if (state._tag === "Waiting" && this.waiters === 0) this.alarm.notLaterThan(this.probeAt)
     this.waiters += Number(state._tag === "Waiting") - Number(before === "Waiting")
     this.look(lease)
   }
