@@ -16,8 +16,8 @@ export const held: Scenario = async ({ quick, url }) => {
     const startedAt = performance.now()
     await holder.next(({ type }) => type === "holding", 30_000)
     const seconds = (performance.now() - startedAt) / 1000
-    // They were acquired one after the other, and come to be due together within a period.
-    await sleep(period)
+    // All are renewed once, and the count begins between two times when most are due.
+    await sleep(1.5 * period)
     const before = await commandCounts(url)
     await sleep(periods * period)
     const after = await commandCounts(url)

@@ -68,7 +68,8 @@ test("a holder cut off for longer than its ttl writes nothing after the next hol
       atMost(
         "partition: time from one holder's end to the next one's start, negated",
         (left.at - entered.at) / 1_000,
-        0
+        // The event is stamped by a process that a busy machine may not let run at that moment. The writes are judged.
+        slack
       )
       // Longer than another ttl in all: what it sent meanwhile comes late.
       yield* Effect.sleep(ttl / 2)
