@@ -98,11 +98,11 @@ describe("the packed package", () => {
     const refusal = "ERR_PACKAGE_PATH_NOT_EXPORTED"
     for (
       const reading of [
-        evaluate("module", `await import("effect-dlock/internal/store")`),
-        evaluate("commonjs", `require("effect-dlock/internal/store")`)
+        () => evaluate("module", `await import("effect-dlock/internal/store")`),
+        () => evaluate("commonjs", `require("effect-dlock/internal/store")`)
       ]
     ) {
-      const words = await reading.then(() => "it was found", String)
+      const words = await reading().then(() => "it was found", String)
       assert.include(words, refusal)
     }
   })

@@ -21,6 +21,10 @@ export const free: Scenario = async ({ quick, url }) => {
           for (let i = 0; i < operations; i++) await bare.lockOnce(key)
         }
       },
+      {
+        name: "bare ioredis, in Effect.scoped",
+        run: (operations) => runtime.runPromise(times(bare.lockScoped(key), operations))
+      },
       { name: "once, in one program", run: (operations) => runtime.runPromise(times(once, operations)), target: 0.75 },
       {
         name: "withLock, in one program",

@@ -71,11 +71,13 @@ export const make = (store: Store, options: Dlock.Options): Effect.Effect<Dlock.
     ): Effect.Effect<Request, InvalidKeyError> => {
       const valid = Key.validate(key)
       if (Either.isLeft(valid)) return Effect.fail(valid.left)
-      return Effect.map(orDie(Options.decode(callOptions, ttlMillis)), (decoded) => ({
-        ...decoded,
-        waitMillis: waits && decoded.waitMillis > 0 ? decoded.waitMillis : undefined,
+      const decoded = Options.decode(callOptions, ttlMillis)
+      if (Either.isLeft(decoded)) return Effect.die(decoded.left)
+      return Effect.succeed({
+        ...decoded.right,
+        waitMillis: waits && decoded.right.waitMillis > 0 ? decoded.right.waitMillis : undefined,
         claims: [{ kind: "lock", key, permits: 1, limit: 1 }]
-      }))
+      })
     }
 
     const scoped = (key: string, callOptions: Lock.Options | undefined, waits: boolean) =>
@@ -113,8 +115,8 @@ const nativeTracer = Context.get(DefaultServices.liveServices, Tracer.Tracer)
 
 /** One span for a public operation, where somebody collects spans. */
 const span = (operation: string, key: unknown) => <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.tracerWith((tracer) =>
-    tracer === nativeTracer
+  Effect.withFiberRuntime((fiber) =>
+    fiber.currentTracer === nativeTracer
       ? effect
       // SAFETY: `withSpan` takes the span out of the requirements, and no effect here has one there.
       : Effect.withSpan(effect, `Dlock.${operation}`, {
@@ -132,7 +134,7 @@ const acquireScoped = (
     Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(engine.acquire(request, restore), (lease) =>
         Effect.as(
-          Scope.addFinalizer(scope, Effect.suspend(() => releaseQuietly(engine, lease))),
+          Scope.addFinalizer(scope, releaseQuietly(engine, lease)),
           new LockImpl(engine, lease, fenceOf(lease))
         ))
     )

@@ -37,7 +37,7 @@ export class LockImpl implements Lock.Lock {
   }
 
   get release(): Effect.Effect<void, BackendError> {
-    return this.#engine.release(this.#lease)
+    return Effect.uninterruptible(this.#engine.release(this.#lease))
   }
 
   get check(): Effect.Effect<void, LockLostError> {

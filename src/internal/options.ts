@@ -25,7 +25,8 @@ export const finiteMillis = (name: string, input: Duration.DurationInput): Eithe
 }
 
 const toMillis = (input: unknown): number | undefined =>
-  Option.getOrUndefined(Option.map(Duration.decodeUnknown(input), Duration.toMillis))
+  // Most options are left out, and `decodeUnknown` throws and catches to say that this is no duration.
+  input === undefined ? undefined : Option.getOrUndefined(Option.map(Duration.decodeUnknown(input), Duration.toMillis))
 
 const mistake = (name: string, wanted: string, got: unknown): Either.Either<never, Mistake> =>
   Either.left(new TypeError(`effect-dlock: option \`${name}\` must be ${wanted}, not ${show(got)}`))

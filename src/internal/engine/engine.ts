@@ -182,11 +182,9 @@ export class Engine {
     return Duration.millis(Math.max(0, Math.round(this.keeper.now() - startedAt)))
   }
 
-  /** Idempotent. Does nothing for a lease that was lost: that one was given back when it was. */
+  /** To be run uninterruptibly. Idempotent. A lease that was lost was given back when it was. */
   release(lease: Lease): Effect.Effect<void, BackendError> {
-    return Effect.suspend(() => {
-      return this.keeper.end(lease, "Expired") ? this.leaver.now(lease) : Effect.void
-    })
+    return Effect.suspend(() => this.keeper.end(lease, "Expired") ? this.leaver.now(lease) : Effect.void)
   }
 
   extend(lease: Lease, ttlMillis: number): Effect.Effect<void, LockLostError | BackendError> {

@@ -12,7 +12,7 @@ import type { LeaveItem, Store, Target } from "../store.js"
 import type { Lease } from "./lease.js"
 
 export interface Leaver {
-  /** Sends the leave now and waits for the answer. When it fails, it is repeated in the background all the same. */
+  /** Waits for the answer. To be run at once, uninterruptibly. When it fails, it is repeated in the background. */
   readonly now: (lease: Lease) => Effect.Effect<void, BackendError>
   /** Leaves in the background. The command is sent before this returns, so before anything that is sent afterwards. */
   readonly later: (lease: Lease) => void
@@ -80,7 +80,7 @@ export const make = (options: {
     })
 
     return {
-      now: (lease) => Effect.uninterruptible(Effect.suspend(() => leave(lease))),
+      now: leave,
       later: (lease) => background(leave(lease))
     }
   })

@@ -19,14 +19,20 @@ export interface Connection {
   readonly owned: boolean
 }
 
+/** One command and what to make of its reply. Made anew each time that the effect runs. */
+export interface Exchange<Reply, A> {
+  readonly send: (client: Client) => Promise<Reply>
+  /** What to send instead when the server refused it so, if anything. */
+  readonly instead?: (client: Client, error: unknown) => Promise<Reply> | undefined
+  /** Called when the reply comes in time, even when the caller has gone meanwhile. */
+  readonly receive: (reply: Reply, sentAt: number) => Effect.Effect<A, BackendError>
+}
+
 export interface Link {
   /** Grows each time the connection closes. Commands of one epoch reach the server in the order they were sent. */
   readonly epoch: () => number
-  /** `isAwaited` says whether the caller is still there: what is sent in a second step must not come after its end. */
-  readonly run: <A>(
-    operation: string,
-    send: (client: Client, isAwaited: () => boolean) => Promise<A>
-  ) => Effect.Effect<A, BackendError>
+  readonly run: <A>(operation: string, send: (client: Client) => Promise<A>) => Effect.Effect<A, BackendError>
+  readonly exchange: <Reply, A>(operation: string, make: () => Exchange<Reply, A>) => Effect.Effect<A, BackendError>
 }
 
 /** An alarm that rings that late says more about this process than about the server. */
@@ -66,6 +72,7 @@ class LinkImpl implements Link {
   openedAt: number
   lastError: Error | undefined
   overslept = false
+  sentInTurn = 0
 
   constructor(
     readonly connection: Connection,
@@ -91,28 +98,50 @@ class LinkImpl implements Link {
     this.lastError = error
   }
 
-  readonly run: Link["run"] = (operation, send) =>
+  readonly run = <A>(operation: string, send: (client: Client) => Promise<A>): Effect.Effect<A, BackendError> =>
+    this.exchange<A, A>(operation, () => ({ send, receive: (reply) => Effect.succeed(reply) }))
+
+  // One operation of the runtime, with the replies read in the driver's callback: this is the hot path of everything.
+  readonly exchange: Link["exchange"] = (operation, make) =>
     Effect.async((resume) => {
-      let interrupted = false
       const call: Call = {
         sentAt: Alarm.monotonic(this.clock),
         settle: (failure) => resume(Effect.fail(new BackendError({ operation, ...failure })))
       }
+      let interrupted = false
       this.calls.add(call)
       this.alarm.notLaterThan(call.sentAt + this.timeoutMillis)
-      send(this.connection.client, () => !interrupted && this.calls.has(call)).then(
-        (reply) => {
-          if (this.calls.delete(call)) resume(Effect.succeed(reply))
-        },
-        (cause: unknown) => {
-          if (this.calls.delete(call)) call.settle(classify(cause))
-        }
-      )
+      const { client } = this.connection
+      const exchange = make()
+      const onReply = (reply: Parameters<typeof exchange.receive>[0]): void => {
+        if (this.calls.delete(call)) resume(exchange.receive(reply, call.sentAt))
+      }
+      const onError = (error: unknown): void => {
+        // Not for a caller that has gone: its leave has run by now, and nothing would undo this (R15).
+        const instead = interrupted || !this.calls.has(call) ? undefined : exchange.instead?.(client, error)
+        if (instead !== undefined) instead.then(onReply, onError)
+        else if (this.calls.delete(call)) call.settle(classify(error))
+      }
+      this.cork()
+      exchange.send(client).then(onReply, onError)
       // An interrupted call stays in `calls`: a caller that gave up must not hide a dead connection.
       return Effect.sync(() => {
         interrupted = true
       })
     })
+
+  /** What is sent in one turn of the event loop goes out in one write, but for the first: alone it is faster so. */
+  cork(): void {
+    const { stream } = this.connection.client
+    if (++this.sentInTurn === 1) {
+      queueMicrotask(() => {
+        if (this.sentInTurn > 1) stream?.uncork()
+        this.sentInTurn = 0
+      })
+    } else if (this.sentInTurn === 2) {
+      stream?.cork()
+    }
+  }
 
   /** Settles what waited for too long, and says when the next one would have. */
   ring(): number {

@@ -1,7 +1,7 @@
 /** The scripts for operators: look at a lock, and take it away. */
 import * as Schema from "effect/Schema"
 import type { LockKeys } from "./script.js"
-import { Big, Int, Millis, script, Unsettled } from "./script.js"
+import { script, Unsettled, Whole } from "./script.js"
 
 /**
  * Takes the lock from every holder whose fence is at most the one given, and tells them. A later grant is never
@@ -13,7 +13,7 @@ export const revoke = script({
   name: "revoke",
   keys: (input: { readonly lock: LockKeys; readonly fence: number }) => [...input.lock],
   args: (input) => [input.fence],
-  reply: Schema.Tuple(Big, Unsettled, Int),
+  reply: Schema.Tuple(Whole, Unsettled, Whole),
   lua: `
 local lock = open(1)
 expire(lock)
@@ -42,10 +42,10 @@ export const inspect = script({
   keys: (input: { readonly lock: LockKeys }) => [...input.lock],
   args: () => [],
   reply: Schema.Tuple(
-    Big,
+    Whole,
     // limit, used, waiting, last fence
-    Schema.Tuple(Int, Int, Int, Big),
-    Schema.Array(Schema.Tuple(Big, Int, Millis, Schema.String))
+    Schema.Tuple(Whole, Whole, Whole, Whole),
+    Schema.Array(Schema.Tuple(Whole, Whole, Whole, Schema.String))
   ),
   lua: `
 local lock = open(1)

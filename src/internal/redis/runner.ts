@@ -8,11 +8,15 @@ import type { Link } from "./link.js"
 import type { Script } from "./script.js"
 
 export interface Runner {
-  readonly run: <In, Reply extends readonly [serverMillis: number, ...rest: ReadonlyArray<unknown>]>(
+  /** `input` is asked for when the command is sent; `read` is called with the reply in the driver's callback. */
+  readonly run: <In, Reply extends readonly [serverMillis: number, ...rest: ReadonlyArray<unknown>], A>(
     script: Script<In, Reply>,
-    input: In
-  ) => Effect.Effect<Reply, BackendError>
-  /** Asks the server for its time, unless a reply has told it before. */
+    input: () => In,
+    read: (reply: Reply) => Effect.Effect<A, BackendError>
+  ) => Effect.Effect<A, BackendError>
+  /** Whether a reply has told the server's time before. */
+  readonly synchronized: () => boolean
+  /** Asks the server for its time. */
   readonly synchronize: Effect.Effect<void, BackendError>
   /** What the server's clock shows at most now. */
   readonly serverMillis: () => number
@@ -21,41 +25,41 @@ export interface Runner {
 export const make = (link: Link): Effect.Effect<Runner> =>
   Effect.map(Effect.clock, (clock) => {
     const serverClock = ServerClock.make()
-    const now = () => monotonic(clock)
 
-    const run: Runner["run"] = (script, input) =>
-      Effect.suspend(() => {
-        const sentAt = now()
-        return Effect.flatMap(
-          link.run(script.name, (client, isAwaited) => {
-            const keys = script.keys(input)
-            const args = script.args(input)
-            // By hash, not by `defineCommand`: that would add a method to a client that may be the caller's own.
-            // Not for a caller that has gone: its leave has run by now, and nothing would undo this (R15).
-            return client.evalsha(script.sha, keys.length, ...keys, ...args).catch((error: unknown) =>
-              error instanceof Error && error.message.startsWith("NOSCRIPT") && isAwaited()
-                ? client.eval(script.lua, keys.length, ...keys, ...args)
-                : Promise.reject(error)
-            )
-          }),
-          (raw) => {
+    const run: Runner["run"] = (script, input, read) =>
+      link.exchange(script.name, () => {
+        const given = input()
+        const keys = script.keys(given)
+        const args = script.args(given)
+        return {
+          // By hash, not by `defineCommand`: that would add a method to a client that may be the caller's own.
+          send: (client) => client.evalsha(script.sha, keys.length, ...keys, ...args),
+          instead: (client, error) =>
+            error instanceof Error && error.message.startsWith("NOSCRIPT")
+              ? client.eval(script.lua, keys.length, ...keys, ...args)
+              : undefined,
+          receive: (raw: unknown, sentAt) => {
             const reply = script.decode(raw)
             // Our own script cannot answer that.
             if (Either.isLeft(reply)) return Effect.die(reply.left)
             serverClock.learn(reply.right[0], sentAt)
-            return Effect.succeed(reply.right)
+            return read(reply.right)
           }
-        )
+        }
       })
 
-    const synchronize = Effect.suspend(() => {
-      if (serverClock.synchronized()) return Effect.void
-      const sentAt = now()
-      return Effect.map(
-        link.run("time", (client) => client.time()),
-        ([seconds, micros]) => serverClock.learn(Number(seconds) * 1000 + Number(micros) / 1000, sentAt)
-      )
-    })
+    const synchronize = link.exchange("time", () => ({
+      send: (client) => client.time(),
+      receive: ([seconds, micros], sentAt) => {
+        serverClock.learn(Number(seconds) * 1000 + Number(micros) / 1000, sentAt)
+        return Effect.void
+      }
+    }))
 
-    return { run, synchronize, serverMillis: () => serverClock.atMost(now()) }
+    return {
+      run,
+      synchronize,
+      synchronized: serverClock.synchronized,
+      serverMillis: () => serverClock.atMost(monotonic(clock))
+    }
   })

@@ -3,7 +3,7 @@
  * And the pieces that the scripts share.
  */
 import type * as Either from "effect/Either"
-import type * as ParseResult from "effect/ParseResult"
+import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import { createHash } from "node:crypto"
 import { header, prelude } from "./lua.js"
@@ -12,28 +12,28 @@ import { header, prelude } from "./lua.js"
 export type LockKeys = readonly [fence: string, state: string, held: string, queue: string, alive: string]
 
 /**
- * Whole numbers that may have 16 digits travel as text (R1).
+ * A whole number, as an integer or in digits: those of a fence travel as text (R1), and a client with `stringNumbers` has
+ * all of them as text. Decoded in one step: each reply has several.
  *
  * @internal
  */
-export const Big = Schema.NumberFromString.pipe(Schema.int())
-
-/**
- * A client with `stringNumbers` has them as text.
- *
- * @internal
- */
-export const Int = Schema.Union(Schema.Int, Big)
-
-/** @internal */
-export const Millis = Int
+export const Whole: Schema.Schema<number> = Schema.declare([], {
+  decode: () => (input, _, ast) => {
+    const number = typeof input === "string" && /^-?\d+$/.test(input) ? Number(input) : input
+    return typeof number === "number" && Number.isSafeInteger(number)
+      ? ParseResult.succeed(number)
+      : ParseResult.fail(new ParseResult.Type(ast, input, "a whole number"))
+  },
+  encode: () => (input, _, ast) =>
+    typeof input === "number" ? ParseResult.succeed(input) : ParseResult.fail(new ParseResult.Type(ast, input))
+})
 
 /**
  * Indices, from 1, of the locks that want another `refresh` to settle them (R22).
  *
  * @internal
  */
-export const Unsettled = Schema.Array(Int)
+export const Unsettled = Schema.Array(Whole)
 
 /** @internal */
 export const flatKeys = (locks: ReadonlyArray<LockKeys>): Array<string> => locks.flat()

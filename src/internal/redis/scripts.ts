@@ -3,20 +3,20 @@
  * answers with the server's time first, in milliseconds. `LockKeys` are the five keys that lua.ts describes.
  */
 import * as Schema from "effect/Schema"
-import { Big, flag, flatKeys, Int, Millis, script, Unsettled } from "./script.js"
+import { flag, flatKeys, script, Unsettled, Whole } from "./script.js"
 import type { LockKeys } from "./script.js"
 
 const AcquireReply = Schema.Union(
-  Schema.Tuple(Big, Schema.Literal("granted"), Unsettled, Millis, Schema.Array(Big)),
-  Schema.Tuple(Big, Schema.Literal("waiting"), Unsettled, Millis, Big, Int, Millis),
+  Schema.Tuple(Whole, Schema.Literal("granted"), Unsettled, Whole, Schema.Array(Whole)),
+  Schema.Tuple(Whole, Schema.Literal("waiting"), Unsettled, Whole, Whole, Whole, Whole),
   Schema.Tuple(
-    Big,
+    Whole,
     Schema.Literal("refused"),
     Unsettled,
-    Schema.Array(Schema.Tuple(Int, Millis, Schema.String))
+    Schema.Array(Schema.Tuple(Whole, Whole, Schema.String))
   ),
-  Schema.Tuple(Big, Schema.Literal("gone"), Unsettled),
-  Schema.Tuple(Big, Schema.Literal("late"), Unsettled)
+  Schema.Tuple(Whole, Schema.Literal("gone"), Unsettled),
+  Schema.Tuple(Whole, Schema.Literal("late"), Unsettled)
 )
 
 /**
@@ -153,8 +153,8 @@ export interface AcquireInput {
 
 const ItemAnswer = Schema.Union(
   Schema.Tuple(Schema.Literal("gone")),
-  Schema.Tuple(Schema.Literal("held"), Millis, Big),
-  Schema.Tuple(Schema.Literal("waiting"), Millis, Big, Int, Millis),
+  Schema.Tuple(Schema.Literal("held"), Whole, Whole),
+  Schema.Tuple(Schema.Literal("waiting"), Whole, Whole, Whole, Whole),
   Schema.Tuple(Schema.Literal("failed"), Schema.String)
 )
 
@@ -171,7 +171,7 @@ export const refresh = script({
     flag(input.subscribed),
     ...input.items.flatMap((item) => [item.lock + 1, item.token, item.ttlMillis, item.livenessMillis])
   ],
-  reply: Schema.Tuple(Big, Unsettled, Schema.Array(ItemAnswer)),
+  reply: Schema.Tuple(Whole, Unsettled, Schema.Array(ItemAnswer)),
   lua: `
 local subscribed = ARGV[1]
 local items, answered = {}, {}
@@ -228,7 +228,7 @@ export const leave = script({
   name: "leave",
   keys: (input: LeaveInput) => flatKeys(input.locks),
   args: (input) => input.items.flatMap((item) => [item.lock + 1, item.token, item.buriedUntil]),
-  reply: Schema.Tuple(Big, Unsettled, Schema.Array(Schema.String)),
+  reply: Schema.Tuple(Whole, Unsettled, Schema.Array(Schema.String)),
   shortcut: `
 -- One lock whose only holder leaves, while nobody waits and there is no tombstone.
 if #ARGV == 3 and ARGV[3] == "0" and call("ZCARD", KEYS[5]) == 0 then

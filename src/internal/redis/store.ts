@@ -61,42 +61,44 @@ class RedisStore implements Store {
   }
 
   readonly acquire: Store["acquire"] = (request) =>
-    this.runner.synchronize.pipe(
-      Effect.zipRight(this.acquireOnce(request)),
-      // The server's clock went ahead. Nothing was created, and its reply has told the new time.
-      Effect.catchIf((error) => error.cause === tooLate, () => this.acquireOnce(request))
+    Effect.suspend(() =>
+      this.runner.synchronized()
+        ? this.acquireOnce(request, true)
+        : Effect.zipRight(this.runner.synchronize, this.acquireOnce(request, true))
     )
 
-  acquireOnce(request: AcquireRequest): Effect.Effect<Settled<AcquireAnswer>, BackendError> {
-    return Effect.suspend(() => {
+  acquireOnce(request: AcquireRequest, mayRepeat: boolean): Effect.Effect<Settled<AcquireAnswer>, BackendError> {
+    const { claims, token } = request
+    return this.runner.run(Scripts.acquire, () => {
       const notAfter = this.runner.serverMillis() + this.commandTimeoutMillis
-      const { claims, livenessMillis, metadata, subscribed, token, ttlMillis, wait } = request
-      const asked = this.runner.run(Scripts.acquire, {
+      this.unanswered.sent(token, notAfter)
+      return {
         token,
-        wait,
-        subscribed,
-        metadata,
+        claims,
         notAfter,
         locks: claims.map(this.keysOf),
-        claims,
-        ttlMillis: Math.ceil(ttlMillis),
-        livenessMillis: Math.ceil(livenessMillis),
+        wait: request.wait,
+        subscribed: request.subscribed,
+        metadata: request.metadata,
+        ttlMillis: Math.ceil(request.ttlMillis),
+        livenessMillis: Math.ceil(request.livenessMillis),
         inbox: this.inboxName
-      })
-      this.unanswered.sent(token, notAfter)
-      return Effect.flatMap(asked, (reply) => {
-        this.unanswered.answered(token)
-        return reply[1] === "late"
-          ? new BackendError({ operation: "acquire", reason: "Timeout", outcome: "NotApplied", cause: tooLate })
-          : Effect.succeed(Replies.settled(Replies.acquireAnswer(reply, claims), reply[2], claims))
-      })
+      }
+    }, (reply) => {
+      this.unanswered.answered(token)
+      if (reply[1] !== "late") {
+        return Effect.succeed(Replies.settled(Replies.acquireAnswer(reply, claims), reply[2], claims))
+      }
+      // The server's clock went ahead. Nothing was created, and this reply has told the new time.
+      return mayRepeat ? this.acquireOnce(request, false) : Effect.fail(tooLate())
     })
   }
 
   readonly refresh: Store["refresh"] = ({ also = [], items, subscribed }) => {
     const { indices, targets } = groupByTarget([...items.map((item) => item.target), ...also])
-    return Effect.map(
-      this.runner.run(Scripts.refresh, {
+    return this.runner.run(
+      Scripts.refresh,
+      () => ({
         locks: targets.map(this.keysOf),
         subscribed,
         items: items.map((item, i) => ({
@@ -106,7 +108,8 @@ class RedisStore implements Store {
           livenessMillis: Math.ceil(item.livenessMillis)
         }))
       }),
-      ([, unsettled, answers]) => Replies.settled(answers.map(Replies.refreshAnswer), unsettled, targets)
+      ([, unsettled, answers]) =>
+        Effect.succeed(Replies.settled(answers.map(Replies.refreshAnswer), unsettled, targets))
     )
   }
 
@@ -114,11 +117,10 @@ class RedisStore implements Store {
     Effect.suspend(() => {
       const { indices, targets } = groupByTarget(items.map((item) => item.target))
       const buriedUntil = items.map(({ token }) => this.unanswered.buriedUntil(token))
-      const left = this.runner.run(Scripts.leave, {
+      return this.runner.run(Scripts.leave, () => ({
         locks: targets.map(this.keysOf),
         items: items.map(({ token }, i) => ({ lock: indices[i] ?? 0, token, buriedUntil: buriedUntil[i] ?? 0 }))
-      })
-      return Effect.flatMap(left, ([, unsettled, failures]) => {
+      }), ([, unsettled, failures]) => {
         // The connection was lost meanwhile and the driver has sent the leave again: now it needs its tombstone.
         if (items.some(({ token }, i) => this.unanswered.buriedUntil(token) !== buriedUntil[i])) {
           return this.leave(items)
@@ -129,16 +131,27 @@ class RedisStore implements Store {
     })
 
   readonly revoke: Store["revoke"] = (target, fence) =>
-    Effect.map(
-      this.runner.run(Operations.revoke, { lock: this.keysOf(target), fence }),
-      ([, unsettled, revoked]) => Replies.settled(revoked, unsettled, [target])
+    this.runner.run(
+      Operations.revoke,
+      () => ({ lock: this.keysOf(target), fence }),
+      ([, unsettled, revoked]) => Effect.succeed(Replies.settled(revoked, unsettled, [target]))
     )
 
   readonly inspect: Store["inspect"] = (target) =>
-    Effect.map(this.runner.run(Operations.inspect, { lock: this.keysOf(target) }), Replies.inspection)
+    this.runner.run(
+      Operations.inspect,
+      () => ({ lock: this.keysOf(target) }),
+      (reply) => Effect.succeed(Replies.inspection(reply))
+    )
 }
 
-const tooLate = new Error("the server's clock is ahead of what it showed before")
+const tooLate = () =>
+  new BackendError({
+    operation: "acquire",
+    reason: "Timeout",
+    outcome: "NotApplied",
+    cause: new Error("the server's clock is ahead of what it showed before")
+  })
 
 /** All keys of one lock share its hash tag (see internal/key.ts), and none is made inside Lua. */
 const keysFor = (prefix: string, { key, kind }: Target): LockKeys => {
@@ -148,6 +161,7 @@ const keysFor = (prefix: string, { key, kind }: Target): LockKeys => {
 
 /** Each target once, and where each of the given ones went. */
 const groupByTarget = (all: ReadonlyArray<Target>) => {
+  if (all.length === 1) return { targets: all, indices: [0] }
   const targets: Array<Target> = []
   const seen = new Map<string, number>()
   const indices = all.map((target) => {
