@@ -16,15 +16,14 @@
  */
 import * as Config from "effect/Config"
 import type { ConfigError } from "effect/ConfigError"
-import * as Context from "effect/Context"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import { dual } from "effect/Function"
 import * as Layer from "effect/Layer"
 import type * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type { BackendError, InvalidKeyError, LockAcquisitionError, LockLostError } from "./DlockError.js"
 import * as internal from "./internal/dlock.js"
+import { Dlock } from "./internal/tag.js"
 import type * as Lock from "./Lock.js"
 import * as PubSubLayer from "./PubSubLayer.js"
 import * as RedisLayer from "./RedisLayer.js"
@@ -109,102 +108,17 @@ export interface Service {
   readonly forceRelease: (key: string) => Effect.Effect<number, BackendError | InvalidKeyError>
 }
 
-/**
- * The service. Provide it with one of the layers below, once in an application's runtime.
- *
- * @since 0.1.0
- * @category Tags
- */
-export class Dlock extends Context.Tag("effect-dlock/Dlock")<Dlock, Service>() {}
+export {
+  /**
+   * The service. Provide it with one of the layers below, once in an application's runtime.
+   *
+   * @since 0.1.0
+   * @category Tags
+   */
+  Dlock
+} from "./internal/tag.js"
 
-/**
- * Acquires the lock if it is free and nobody waits for it, or fails at once. It is held until the scope closes.
- *
- * **Interruption**: interrupting the acquisition leaves nothing behind. When the scope closes, the lock is released before
- * the close completes; a Redis that does not answer delays that by `commandTimeout` at most.
- *
- * @example
- * ```ts
- * import { Effect } from "effect"
- * import { Dlock } from "effect-dlock"
- *
- * const program = Effect.scoped(
- *   Effect.gen(function*() {
- *     const lock = yield* Dlock.once("nightly-report")
- *     yield* Effect.log(`mine, fencing token ${lock.fencingToken}`)
- *   })
- * ).pipe(Effect.catchTag("LockAcquisitionError", () => Effect.log("another process does it")))
- *
- * Effect.runPromise(program.pipe(Effect.provide(Dlock.layerMemory)))
- * ```
- *
- * @since 0.1.0
- * @category Constructors
- */
-export const once = (
-  key: string,
-  options?: Lock.Options
-): Effect.Effect<Lock.Lock, LockAcquisitionError | BackendError | InvalidKeyError, Dlock | Scope.Scope> =>
-  Effect.flatMap(Dlock, (dlock) => dlock.once(key, options))
-
-/**
- * Acquires the lock, waiting for it in order of arrival. It is held until the scope closes.
- *
- * Fails with reason `Timeout` when `options.wait` is over, and with `BackendError` when Redis was silent for so long that
- * the place in the queue must be gone.
- *
- * **Interruption**: interrupting a waiter takes it out of the queue, also when its grant is just under way.
- *
- * **Ordering**: first in, first out, by arrival at Redis, among the waiters that are alive.
- *
- * @since 0.1.0
- * @category Constructors
- */
-export const lock = (
-  key: string,
-  options?: Lock.Options
-): Effect.Effect<Lock.Lock, LockAcquisitionError | BackendError | InvalidKeyError, Dlock | Scope.Scope> =>
-  Effect.flatMap(Dlock, (dlock) => dlock.lock(key, options))
-
-/**
- * Acquires the lock, waiting in order of arrival; runs the effect; releases.
- *
- * When the lease is lost the effect is interrupted, and the result fails with `LockLostError`: before another process can
- * get the lock, unless this one was paused.
- *
- * **Interruption**: interrupting while it waits leaves no key and no place in the queue. Interrupting while it runs
- * interrupts the effect, then releases.
- *
- * @example
- * ```ts
- * import { Effect } from "effect"
- * import { Dlock } from "effect-dlock"
- *
- * const charge = (customer: string) =>
- *   Effect.log(`charging ${customer}`).pipe(
- *     Dlock.withLock(`customer:${customer}`, { ttl: "5 seconds", wait: "2 seconds" })
- *   )
- *
- * Effect.runPromise(charge("42").pipe(Effect.provide(Dlock.layerMemory)))
- * ```
- *
- * @since 0.1.0
- * @category Combinators
- */
-export const withLock: {
-  (key: string, options?: Lock.Options): <A, E, R>(
-    self: Effect.Effect<A, E, R>
-  ) => Effect.Effect<A, E | LockAcquisitionError | LockLostError | BackendError | InvalidKeyError, R | Dlock>
-  <A, E, R>(
-    self: Effect.Effect<A, E, R>,
-    key: string,
-    options?: Lock.Options
-  ): Effect.Effect<A, E | LockAcquisitionError | LockLostError | BackendError | InvalidKeyError, R | Dlock>
-} = dual(
-  (args) => Effect.isEffect(args[0]),
-  <A, E, R>(self: Effect.Effect<A, E, R>, key: string, options?: Lock.Options) =>
-    Effect.flatMap(Dlock, (dlock) => dlock.withLock(self, key, options))
-)
+export { lock, once, withLock } from "./Lock.js"
 
 /**
  * Who holds the lock now, for how long, and how many wait. It may have changed by the time it is read.

@@ -64,10 +64,13 @@ const targetOf = (from: string, specifier: string): string =>
 
 /** The layers from the lowest to the highest. The first that matches counts: what is not listed is a leaf. */
 const layers: ReadonlyArray<readonly [name: string, pattern: RegExp]> = [
-  ["leaf", /^(DlockError|internal\/(?!store\.|dlock\.|lock\.)[^/]+)\.ts$/],
+  [
+    "leaf",
+    /^(DlockError|internal\/(?!store\.|dlock\.|locks?\.|multi\.|semaphore\.|readWriteLock\.|singleton\.|fanout\.)[^/]+)\.ts$/
+  ],
   ["store port", /^internal\/store\.ts$/],
   ["engine or adapter", /^internal\/[^/]+\//],
-  ["assembly", /^internal\/(dlock|lock)\.ts$/],
+  ["assembly", /^internal\/(dlock|locks?|multi|semaphore|readWriteLock|singleton|fanout)\.ts$/],
   ["public module", /^[A-Z][^/]*\.ts$/],
   ["index", /^index\.ts$/]
 ]
