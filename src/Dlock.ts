@@ -8,6 +8,7 @@
  * What to do about each error:
  *
  * - `LockAcquisitionError`: somebody else has it. Come back later (`retryAfter`), or wait longer.
+ * - `MultiLockError`: at least one of several keys was not had, and none is held. As above.
  * - `LockLostError`: stop, and write nothing more. Start over if the work is still wanted.
  * - `BackendError`: Redis is down, silent or refuses. Retry; nothing of the failed call is left behind.
  * - `InvalidKeyError`: fix the call.
@@ -21,12 +22,21 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
-import type { BackendError, InvalidKeyError, LockAcquisitionError, LockLostError } from "./DlockError.js"
+import type {
+  BackendError,
+  InvalidKeyError,
+  LockAcquisitionError,
+  LockLostError,
+  MultiLockError
+} from "./DlockError.js"
 import * as internal from "./internal/dlock.js"
 import { Dlock } from "./internal/tag.js"
 import type * as Lock from "./Lock.js"
 import * as PubSubLayer from "./PubSubLayer.js"
+import type * as ReadWriteLock from "./ReadWriteLock.js"
 import * as RedisLayer from "./RedisLayer.js"
+import type * as Semaphore from "./Semaphore.js"
+import type * as Singleton from "./Singleton.js"
 
 export {
   /**
@@ -48,7 +58,12 @@ export {
    * @since 0.1.0
    * @category Errors
    */
-  LockLostError
+  LockLostError,
+  /**
+   * @since 0.1.0
+   * @category Errors
+   */
+  MultiLockError
 } from "./DlockError.js"
 
 /**
@@ -60,23 +75,40 @@ export interface Options {
   readonly prefix?: string | undefined
   /** How long a crashed holder can block others. Defaults to `"10 seconds"`. */
   readonly ttl?: Duration.DurationInput | undefined
-  /** When `once` finds the lock held, tries again by this schedule. Defaults to none. */
+  /** When `once` or `multi` finds a key held, tries again by this schedule. Defaults to none. */
   readonly retry?: Schedule.Schedule<unknown, LockAcquisitionError> | undefined
   /** A Redis that does not answer for that long becomes a `BackendError`. Defaults to `"5 seconds"`. */
   readonly commandTimeout?: Duration.DurationInput | undefined
 }
 
 /**
- * A lock at one moment.
+ * What a key is used for. Different kinds of one key have nothing to do with each other.
+ *
+ * @since 0.1.0
+ * @category Models
+ */
+export type Kind = "lock" | "semaphore" | "readWriteLock"
+
+/**
+ * A key at one moment. A lock is one permit of one; a writer holds all permits of a read-write lock.
  *
  * @since 0.1.0
  * @category Models
  */
 export interface Inspection {
   readonly key: string
-  /** `remaining` is the time to the end of the lease, if it is not renewed; `metadata` is empty when none was given. */
+  readonly kind: Kind
+  /** How many permits there are, by the latest that asked; and how many of them are out. */
+  readonly permits: number
+  readonly used: number
+  /**
+   * `permits` is what it holds, and `of` how many there are by its own process: if that differs, the processes disagree.
+   * `remaining` is the time to the end of the lease, if it is not renewed; `metadata` is empty when none was given.
+   */
   readonly holders: ReadonlyArray<{
     readonly fencingToken: number
+    readonly permits: number
+    readonly of: number
     readonly remaining: Duration.Duration
     readonly metadata: string
   }>
@@ -104,8 +136,29 @@ export interface Service {
     key: string,
     options?: Lock.Options
   ) => Effect.Effect<A, E | LockAcquisitionError | LockLostError | BackendError | InvalidKeyError, R>
-  readonly inspect: (key: string) => Effect.Effect<Inspection, BackendError | InvalidKeyError>
-  readonly forceRelease: (key: string) => Effect.Effect<number, BackendError | InvalidKeyError>
+  readonly multi: (
+    keys: ReadonlyArray<string | ReadonlyArray<string>>
+  ) => Effect.Effect<Lock.MultiLock, MultiLockError | BackendError | InvalidKeyError, Scope.Scope>
+  readonly withMulti: <A, E, R>(
+    effect: Effect.Effect<A, E, R>,
+    keys: string | ReadonlyArray<string>,
+    options?: Lock.Options
+  ) => Effect.Effect<A, E | MultiLockError | LockLostError | BackendError | InvalidKeyError, R>
+  readonly semaphore: (
+    key: string,
+    options?: Semaphore.Options
+  ) => Effect.Effect<Semaphore.Semaphore, InvalidKeyError>
+  readonly readWriteLock: (
+    key: string,
+    options?: Lock.Options
+  ) => Effect.Effect<ReadWriteLock.ReadWriteLock, InvalidKeyError>
+  readonly singleton: <A, E, R>(
+    key: string,
+    effect: Effect.Effect<A, E, R>,
+    options?: Singleton.Options
+  ) => Effect.Effect<A, E | LockAcquisitionError | BackendError | InvalidKeyError, R>
+  readonly inspect: (key: string, kind?: Kind) => Effect.Effect<Inspection, BackendError | InvalidKeyError>
+  readonly forceRelease: (key: string, kind?: Kind) => Effect.Effect<number, BackendError | InvalidKeyError>
 }
 
 export {
@@ -118,27 +171,37 @@ export {
   Dlock
 } from "./internal/tag.js"
 
-export { lock, once, withLock } from "./Lock.js"
+export { lock, multi, once, withLock, withMulti } from "./Lock.js"
+export { readWriteLock } from "./ReadWriteLock.js"
+export { semaphore } from "./Semaphore.js"
+export { singleton } from "./Singleton.js"
 
 /**
- * Who holds the lock now, for how long, and how many wait. It may have changed by the time it is read.
+ * Who holds the key now, for how long, and how many wait. It may have changed by the time it is read. The kind defaults to
+ * `"lock"`.
  *
  * @since 0.1.0
  * @category Operations
  */
-export const inspect = (key: string): Effect.Effect<Inspection, BackendError | InvalidKeyError, Dlock> =>
-  Effect.flatMap(Dlock, (dlock) => dlock.inspect(key))
+export const inspect = (
+  key: string,
+  kind?: Kind
+): Effect.Effect<Inspection, BackendError | InvalidKeyError, Dlock> =>
+  Effect.flatMap(Dlock, (dlock) => dlock.inspect(key, kind))
 
 /**
- * Takes the lock from whoever holds it now, and says how many holders that were. The holder is told at once and its
+ * Takes the key from all who hold it now, and says how many that were. The holder is told at once and its
  * guarded effect is interrupted, but the next waiter does not wait for that: only for the emergency. A holder that got the
  * lock meanwhile is not touched.
  *
  * @since 0.1.0
  * @category Operations
  */
-export const forceRelease = (key: string): Effect.Effect<number, BackendError | InvalidKeyError, Dlock> =>
-  Effect.flatMap(Dlock, (dlock) => dlock.forceRelease(key))
+export const forceRelease = (
+  key: string,
+  kind?: Kind
+): Effect.Effect<number, BackendError | InvalidKeyError, Dlock> =>
+  Effect.flatMap(Dlock, (dlock) => dlock.forceRelease(key, kind))
 
 /**
  * The service with default options, on the two connections.

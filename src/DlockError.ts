@@ -2,6 +2,7 @@
  * The errors of this library. There is one tag for each different thing a caller can do about it:
  *
  * - `LockAcquisitionError`: somebody else holds it. Come back later.
+ * - `MultiLockError`: at least one of several keys was not had. None is held now; come back later.
  * - `LockLostError`: the lease ended before the work did. Stop, write nothing more.
  * - `BackendError`: Redis is down, silent or refuses. Retry; what was asked for is cleaned up for you.
  * - `InvalidKeyError`: the key cannot be a lock's name. Fix the call.
@@ -15,7 +16,7 @@ import * as Schema from "effect/Schema"
  * Somebody else holds the lock. Nothing is held or queued for the caller any more.
  *
  * - `reason`: `Held` when the call does not wait, `Timeout` when its `wait` was over, `OverLimit` when it asks for more
- *   permits than there are by now.
+ *   permits than there are, `Reentrant` when the fiber would wait for itself: it, or one that it comes from, holds it.
  * - `holder`: the `metadata` of the holder whose lease ends first, when it gave one.
  * - `retryAfter`: when that lease would end if it were not renewed. A hint, not a promise.
  * - `waited`: how long this call has waited.
@@ -26,7 +27,7 @@ import * as Schema from "effect/Schema"
 export class LockAcquisitionError
   extends Schema.TaggedError<LockAcquisitionError>("effect-dlock/LockAcquisitionError")("LockAcquisitionError", {
     key: Schema.String,
-    reason: Schema.Literal("Held", "Timeout", "OverLimit"),
+    reason: Schema.Literal("Held", "Timeout", "OverLimit", "Reentrant"),
     holder: Schema.optionalWith(Schema.String, { exact: true }),
     retryAfter: Schema.optionalWith(Schema.DurationFromMillis, { exact: true }),
     waited: Schema.DurationFromMillis
@@ -45,8 +46,36 @@ export class LockAcquisitionError
         return `"${shorten(this.key)}" was still held${by} after waiting ${Duration.format(this.waited)}. ` +
           "Try again later, or give it a longer `wait`."
       case "OverLimit":
-        return `"${shorten(this.key)}" has fewer permits by now than were asked for. Ask for fewer.`
+        return `"${shorten(this.key)}" has fewer permits than were asked for. Ask for fewer.`
+      case "Reentrant":
+        return `"${
+          shorten(this.key)
+        }" is held already by this fiber, or by one that it comes from, and would wait for ` +
+          "itself. Take it once, outside; or give it back first."
     }
+  }
+}
+
+/**
+ * At least one of several keys was not had. Nothing of it is held or queued for the caller any more.
+ *
+ * - `keys`: all that were asked for, each once.
+ * - `failed`: for each key that was not had, why. With `wait`, the one that was waited for last.
+ *
+ * @since 0.1.0
+ * @category Errors
+ */
+export class MultiLockError
+  extends Schema.TaggedError<MultiLockError>("effect-dlock/MultiLockError")("MultiLockError", {
+    keys: Schema.Array(Schema.String),
+    failed: Schema.NonEmptyArray(LockAcquisitionError)
+  })
+{
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    return `None of ${this.keys.length} keys was taken. ${this.failed.map((error) => error.message).join(" ")}`
   }
 }
 

@@ -11,23 +11,22 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
 import type * as Scope from "effect/Scope"
-import type { BackendError, InvalidKeyError, LockAcquisitionError, LockLostError } from "./DlockError.js"
+import type {
+  BackendError,
+  InvalidKeyError,
+  LockAcquisitionError,
+  LockLostError,
+  MultiLockError
+} from "./DlockError.js"
 import { Dlock } from "./internal/tag.js"
 
 /**
+ * What is held, however many keys it is on.
+ *
  * @since 0.1.0
  * @category Models
  */
-export interface Lock {
-  /** The key as it was given. */
-  readonly key: string
-  /** The secret that owns the lock. Made before the command is sent; a new one for each attempt. */
-  readonly token: string
-  /**
-   * Grows with every grant of the key, over all processes and over a loss of Redis' data. A safe integer (the server's
-   * time in microseconds, or one more than the last). A resource that remembers the highest it saw can refuse a lower.
-   */
-  readonly fencingToken: number
+export interface Lease {
   /** How long the lease still lasts by the local deadline; zero when it has ended. No round trip. */
   readonly remaining: Effect.Effect<Duration.Duration>
   /**
@@ -55,6 +54,35 @@ export interface Lock {
    * step before it is told. Ask `check` right before a write that must not come late, or fence it.
    */
   readonly guard: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E | LockLostError, R>
+}
+
+/**
+ * @since 0.1.0
+ * @category Models
+ */
+export interface Lock extends Lease {
+  /** The key as it was given. */
+  readonly key: string
+  /** The secret that owns the lock. Made before the command is sent; a new one for each attempt. */
+  readonly token: string
+  /**
+   * Grows with every grant of the key, over all processes and over a loss of Redis' data. A safe integer (the server's
+   * time in microseconds, or one more than the last). A resource that remembers the highest it saw can refuse a lower.
+   */
+  readonly fencingToken: number
+}
+
+/**
+ * Several keys, held as one: they are renewed together, and the loss of one is the loss of all.
+ *
+ * @since 0.1.0
+ * @category Models
+ */
+export interface MultiLock extends Lease {
+  /** Each once, in the order of their names. */
+  readonly keys: ReadonlyArray<string>
+  /** The fencing token of each key. */
+  readonly fencingTokens: ReadonlyMap<string, number>
 }
 
 /**
@@ -161,4 +189,62 @@ export const withLock: {
   (args) => Effect.isEffect(args[0]),
   <A, E, R>(self: Effect.Effect<A, E, R>, key: string, options?: Options) =>
     Effect.flatMap(Dlock, (dlock) => dlock.withLock(self, key, options))
+)
+
+/**
+ * Takes all the keys if all are free and nobody waits for any, or none and fails at once. One round trip. They are held
+ * until the scope closes. Strings and arrays may be mixed; a key that is given twice counts once; at most 256.
+ *
+ * `MultiLockError.failed` names every key that stood in the way, who holds it and until when.
+ *
+ * **Interruption**: as for `once`.
+ *
+ * @example
+ * ```ts
+ * import { Effect } from "effect"
+ * import { Dlock } from "effect-dlock"
+ *
+ * const transfer = (from: string, to: string) =>
+ *   Effect.scoped(
+ *     Effect.gen(function*() {
+ *       const lock = yield* Dlock.multi(`account:${from}`, `account:${to}`)
+ *       yield* Effect.log(`both are mine: ${lock.keys}`)
+ *     })
+ *   )
+ *
+ * Effect.runPromise(transfer("1", "2").pipe(Effect.provide(Dlock.layerMemory)))
+ * ```
+ *
+ * @since 0.1.0
+ * @category Constructors
+ */
+export const multi = (
+  ...keys: readonly [string | ReadonlyArray<string>, ...ReadonlyArray<string | ReadonlyArray<string>>]
+): Effect.Effect<MultiLock, MultiLockError | BackendError | InvalidKeyError, Dlock | Scope.Scope> =>
+  Effect.flatMap(Dlock, (dlock) => dlock.multi(keys))
+
+/**
+ * Takes all the keys, waiting for them; runs the effect; gives them back. `options.wait` is one limit for all of them.
+ *
+ * When they are not all free at once, they are waited for one after the other, in one order that all processes keep. So
+ * two calls with overlapping keys cannot wait for each other for ever, and both keep their places in each queue.
+ *
+ * When the lease on one is lost, all are given back and the effect is interrupted. **Interruption**: as for `withLock`.
+ *
+ * @since 0.1.0
+ * @category Combinators
+ */
+export const withMulti: {
+  (keys: string | ReadonlyArray<string>, options?: Options): <A, E, R>(
+    self: Effect.Effect<A, E, R>
+  ) => Effect.Effect<A, E | MultiLockError | LockLostError | BackendError | InvalidKeyError, R | Dlock>
+  <A, E, R>(
+    self: Effect.Effect<A, E, R>,
+    keys: string | ReadonlyArray<string>,
+    options?: Options
+  ): Effect.Effect<A, E | MultiLockError | LockLostError | BackendError | InvalidKeyError, R | Dlock>
+} = dual(
+  (args) => Effect.isEffect(args[0]),
+  <A, E, R>(self: Effect.Effect<A, E, R>, keys: string | ReadonlyArray<string>, options?: Options) =>
+    Effect.flatMap(Dlock, (dlock) => dlock.withMulti(self, keys, options))
 )

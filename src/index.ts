@@ -21,4 +21,19 @@ export * as PubSubLayer from "./PubSubLayer.js"
 /**
  * @since 0.1.0
  */
+export * as ReadWriteLock from "./ReadWriteLock.js"
+
+/**
+ * @since 0.1.0
+ */
 export * as RedisLayer from "./RedisLayer.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as Semaphore from "./Semaphore.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as Singleton from "./Singleton.js"

@@ -242,15 +242,22 @@ describe("the checks of the documents", () => {
 /** Everything that asks Redis for something, on clients that the caller owns: those are unsubscribed at the end. */
 const useEverything = Effect.gen(function*() {
   yield* Effect.scoped(Dlock.once("free"))
-  const waiter = yield* Effect.scoped(Effect.gen(function*() {
+  const isHeld = yield* Effect.makeLatch()
+  // Forked before the lock is taken: a child of the fiber that holds it must not wait for it.
+  const waiter = yield* Effect.fork(isHeld.whenOpen(Effect.scoped(Dlock.lock("contended", { ttl: "900 millis" }))))
+  yield* Effect.scoped(Effect.gen(function*() {
     const lock = yield* Dlock.lock("contended", { ttl: "900 millis" })
-    const fiber = yield* Effect.fork(Effect.scoped(Dlock.lock("contended", { ttl: "900 millis" })))
+    yield* isHeld.open
     yield* Effect.sleep("1 second")
     assert.strictEqual((yield* Dlock.inspect("contended")).waiting, 1)
     yield* lock.extend("2 seconds")
-    return fiber
   }))
   yield* Fiber.join(waiter)
+  const prices = yield* Dlock.readWriteLock("prices")
+  yield* Effect.scoped(Effect.flatMap(prices.write, (lock) => lock.downgrade))
+  const permits = yield* Dlock.semaphore("permits", { permits: 3 })
+  yield* permits.withPermits(2)(permits.available)
+  yield* Dlock.withMulti(Effect.void, ["one", "two"])
   yield* Effect.scoped(Effect.gen(function*() {
     const lock = yield* Dlock.lock("forced")
     assert.strictEqual(yield* Dlock.forceRelease("forced"), 1)

@@ -1,28 +1,25 @@
 /** The assembly: options, keys, engine and store become the service. */
-import * as Context from "effect/Context"
-import * as DefaultServices from "effect/DefaultServices"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
-import type * as Schedule from "effect/Schedule"
-import * as Scope from "effect/Scope"
-import * as Tracer from "effect/Tracer"
+import * as Schedule from "effect/Schedule"
+import type * as Scope from "effect/Scope"
 import type * as Dlock from "../Dlock.js"
-import type { BackendError, InvalidKeyError, LockAcquisitionError } from "../DlockError.js"
+import type { BackendError, InvalidKeyError, MultiLockError } from "../DlockError.js"
 import type * as Lock from "../Lock.js"
-import type { Engine, Request } from "./engine/engine.js"
-import * as EngineModule from "./engine/engine.js"
-import type { Lease } from "./engine/lease.js"
+import type { Engine } from "./engine/engine.js"
+import * as EngineModule from "./engine/make.js"
 import * as Key from "./key.js"
-import { guard, LockImpl } from "./lock.js"
+import { LockImpl, MultiLockImpl } from "./lock.js"
+import type { Env, Keys } from "./locks.js"
+import { guarded, multiRequestOf, orDie, requestOf, retrying, scoped, span } from "./locks.js"
 import * as Memory from "./memory/store.js"
 import * as Options from "./options.js"
+import * as ReadWriteLock from "./readWriteLock.js"
 import type { Connection } from "./redis/link.js"
 import * as RedisStore from "./redis/store.js"
-import type { Store, Target } from "./store.js"
-import * as Telemetry from "./telemetry.js"
-
-type AcquireError = LockAcquisitionError | BackendError | InvalidKeyError
+import * as Semaphore from "./semaphore.js"
+import * as Singleton from "./singleton.js"
+import type { Claim, Store } from "./store.js"
 
 const defaults = { prefix: "dlock", ttl: "10 seconds", commandTimeout: "5 seconds" } as const
 
@@ -63,126 +60,76 @@ export const make = (store: Store, options: Dlock.Options): Effect.Effect<Dlock.
     const ttlMillis = yield* orDie(Options.finiteMillis("ttl", options.ttl ?? defaults.ttl))
     const commandTimeout = yield* commandTimeoutOf(options)
     const engine = yield* EngineModule.make({ store, commandTimeout, makeToken: makeSecret })
+    const env: Env = { engine, ttlMillis }
 
-    const requestOf = (
-      key: string,
-      callOptions: Lock.Options | undefined,
-      waits: boolean
-    ): Effect.Effect<Request, InvalidKeyError> => {
-      const valid = Key.validate(key)
-      if (Either.isLeft(valid)) return Effect.fail(valid.left)
-      const decoded = Options.decode(callOptions, ttlMillis)
-      if (Either.isLeft(decoded)) return Effect.die(decoded.left)
-      return Effect.succeed({
-        ...decoded.right,
-        waitMillis: waits && decoded.right.waitMillis > 0 ? decoded.right.waitMillis : undefined,
-        claims: [{ kind: "lock", key, permits: 1, limit: 1 }]
-      })
-    }
+    const lock = (key: string, callOptions: Lock.Options | undefined, waits: boolean) =>
+      Effect.flatMap(
+        requestOf(env, claimOf(key), callOptions, waits),
+        (request) => scoped(env, request, (engine, lease) => new LockImpl(engine, lease))
+      )
 
-    const scoped = (key: string, callOptions: Lock.Options | undefined, waits: boolean) =>
-      Effect.flatMap(requestOf(key, callOptions, waits), (request) => acquireScoped(engine, request))
+    const multi = (keys: ReadonlyArray<Keys>) =>
+      Effect.flatMap(
+        multiRequestOf(env, keys, undefined, false),
+        (request) => scoped(env, request, (engine, lease) => new MultiLockImpl(engine, lease))
+      )
 
-    const inspect: Dlock.Service["inspect"] = (key) =>
-      Effect.flatMap(Key.validate(key), (key) => Effect.map(store.inspect(target(key)), toInspection(key)))
+    const retryMulti = options.retry && Schedule.mapInput(options.retry, ({ failed }: MultiLockError) => failed[0])
 
     return {
-      once: (key, callOptions) => retrying(scoped(key, callOptions, false), options.retry).pipe(span("once", key)),
-      lock: (key, callOptions) => scoped(key, callOptions, true).pipe(span("lock", key)),
+      once: (key, callOptions) => retrying(lock(key, callOptions, false), options.retry).pipe(span("once", key)),
+      lock: (key, callOptions) => lock(key, callOptions, true).pipe(span("lock", key)),
       withLock: (effect, key, callOptions) =>
-        Effect.flatMap(requestOf(key, callOptions, true), (request) => withLease(engine, request, effect)).pipe(
-          span("withLock", key)
+        Effect.flatMap(requestOf(env, claimOf(key), callOptions, true), (request) => guarded(env, request, effect))
+          .pipe(span("withLock", key)),
+      multi: (keys) => retrying(multi(keys), retryMulti).pipe(span("multi", keys)),
+      withMulti: (effect, keys, callOptions) =>
+        Effect.flatMap(multiRequestOf(env, [keys], callOptions, true), (request) => guarded(env, request, effect)).pipe(
+          span("withMulti", keys)
         ),
-      inspect: (key) => inspect(key).pipe(span("inspect", key)),
-      forceRelease: (key) =>
-        Effect.flatMap(inspect(key), ({ holders }) => {
-          const fence = Math.max(0, ...holders.map((holder) => holder.fencingToken))
-          return Effect.map(store.revoke(target(key), fence), ({ answer, unsettled }) => {
-            engine.keeper.options.settle(unsettled)
-            return answer
-          })
-        }).pipe(span("forceRelease", key))
+      semaphore: (key, callOptions) => Semaphore.make(env, key, callOptions),
+      readWriteLock: (key, callOptions) => ReadWriteLock.make(env, key, callOptions),
+      singleton: (key, effect, callOptions) =>
+        Singleton.run(env, key, effect, callOptions).pipe(span("singleton", key)),
+      inspect: (key, kind) => inspect(store, key, kind).pipe(span("inspect", key)),
+      forceRelease: (key, kind) => forceRelease(engine, key, kind).pipe(span("forceRelease", key))
     }
   })
 
-const target = (key: string): Target => ({ kind: "lock", key })
+const claimOf = (key: string): Claim => ({ kind: "lock", key, permits: 1, limit: 1 })
 
-const orDie = <A>(decoded: Either.Either<A, Options.Mistake>): Effect.Effect<A> =>
-  Either.isLeft(decoded) ? Effect.die(decoded.left) : Effect.succeed(decoded.right)
+const inspect = (
+  store: Store,
+  key: string,
+  kind: Key.Kind = "lock"
+): Effect.Effect<Dlock.Inspection, BackendError | InvalidKeyError> =>
+  Effect.flatMap(Key.validate(key), (key) =>
+    Effect.map(store.inspect({ kind, key }), (found) => ({
+      key,
+      kind,
+      permits: found.limit,
+      used: found.used,
+      waiting: found.waiting,
+      lastFencingToken: found.lastFence,
+      holders: found.holders.map(({ fence, limit, metadata, permits, remainingMillis }) => ({
+        fencingToken: fence,
+        permits,
+        of: limit,
+        remaining: Duration.millis(remainingMillis),
+        metadata
+      }))
+    })))
 
-/** Effect's own tracer keeps spans that nobody reads. */
-const nativeTracer = Context.get(DefaultServices.liveServices, Tracer.Tracer)
-
-/** One span for a public operation, where somebody collects spans. */
-const span = (operation: string, key: unknown) => <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.withFiberRuntime((fiber) =>
-    fiber.currentTracer === nativeTracer
-      ? effect
-      // SAFETY: `withSpan` takes the span out of the requirements, and no effect here has one there.
-      : Effect.withSpan(effect, `Dlock.${operation}`, {
-        attributes: { "dlock.key": key },
-        captureStackTrace: false
-      }) as Effect.Effect<A, E, R>
-  )
-
-/** I2: from the grant to the finalizer nothing can interrupt. */
-const acquireScoped = (
-  engine: Engine,
-  request: Request
-): Effect.Effect<Lock.Lock, LockAcquisitionError | BackendError, Scope.Scope> =>
-  Effect.scopeWith((scope) =>
-    Effect.uninterruptibleMask((restore) =>
-      Effect.flatMap(engine.acquire(request, restore), (lease) =>
-        Effect.as(
-          Scope.addFinalizer(scope, releaseQuietly(engine, lease)),
-          new LockImpl(engine, lease, fenceOf(lease))
-        ))
-    )
-  )
-
-const withLease = <A, E, R>(engine: Engine, request: Request, effect: Effect.Effect<A, E, R>) =>
-  Effect.uninterruptibleMask((restore) =>
-    Effect.flatMap(
-      engine.acquire(request, restore),
-      (lease) =>
-        Effect.flatMap(Effect.exit(restore(guard(engine, lease, effect))), (exit) =>
-          Effect.zipRight(releaseQuietly(engine, lease), exit))
-    )
-  )
-
-const fenceOf = (lease: Lease): number => lease.state._tag === "Held" ? lease.state.fences[0] ?? 0 : 0
-
-/** A finalizer has nobody to fail to. The release goes on in the background, and the ttl is behind it. */
-const releaseQuietly = (engine: Engine, lease: Lease): Effect.Effect<void> =>
-  Effect.catchAll(engine.release(lease), (error) => {
-    Telemetry.releaseFailures.unsafeUpdate(1, [])
-    return Effect.logWarning("A lock was not released at once; trying again in the background", error).pipe(
-      Effect.annotateLogs({ package: "effect-dlock" })
-    )
-  })
-
-/** Only "held" is worth another try by schedule: the other errors have other remedies. */
-const retrying = <A, R>(
-  acquire: Effect.Effect<A, AcquireError, R>,
-  schedule: Schedule.Schedule<unknown, LockAcquisitionError> | undefined
-): Effect.Effect<A, AcquireError, R> =>
-  schedule === undefined ? acquire : acquire.pipe(
-    Effect.map(Effect.succeed),
-    Effect.catchAll((error): Effect.Effect<Effect.Effect<A, AcquireError>, LockAcquisitionError> =>
-      error._tag === "LockAcquisitionError" ? Effect.fail(error) : Effect.succeed(Effect.fail(error))
-    ),
-    Effect.retry(schedule),
-    Effect.flatten
-  )
-
-const toInspection =
-  (key: string) => (found: Effect.Effect.Success<ReturnType<Store["inspect"]>>): Dlock.Inspection => ({
-    key,
-    waiting: found.waiting,
-    lastFencingToken: found.lastFence,
-    holders: found.holders.map(({ fence, metadata, remainingMillis }) => ({
-      fencingToken: fence,
-      remaining: Duration.millis(remainingMillis),
-      metadata
-    }))
+/** What is granted after it looked is not touched (R17). */
+const forceRelease = (
+  { keeper, store }: Engine,
+  key: string,
+  kind: Key.Kind = "lock"
+): Effect.Effect<number, BackendError | InvalidKeyError> =>
+  Effect.flatMap(inspect(store, key, kind), ({ holders }) => {
+    const fence = Math.max(0, ...holders.map((holder) => holder.fencingToken))
+    return Effect.map(store.revoke({ kind, key }, fence), ({ answer, unsettled }) => {
+      keeper.options.settle(unsettled)
+      return answer
+    })
   })

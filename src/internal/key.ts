@@ -10,15 +10,17 @@ import { InvalidKeyError } from "../DlockError.js"
 
 const maxBytes = 1024
 
+const utf8 = new TextEncoder()
+
 /** The kind is part of the name, so `lock("x")` and `semaphore("x")` never count each other's permits (R12). */
-export type Kind = "lock"
+export type Kind = "lock" | "semaphore" | "readWriteLock"
 
 /** A legal key, or why it is none. */
 export const validate = (key: unknown): Either.Either<string, InvalidKeyError> => {
   if (typeof key !== "string") return invalid(`of type ${typeof key}`, "NotAString")
   if (key.length === 0) return invalid(key, "Empty")
   // UTF-8 needs at most 3 bytes for a UTF-16 unit, so most keys need no counting.
-  if (key.length * 3 > maxBytes && new TextEncoder().encode(key).length > maxBytes) return invalid(key, "TooLong")
+  if (key.length * 3 > maxBytes && utf8.encode(key).length > maxBytes) return invalid(key, "TooLong")
   if (/\p{Surrogate}/u.test(key)) return invalid(key, "NotWellFormed")
   return Either.right(key)
 }
@@ -46,4 +48,11 @@ export const decodeKey = (encoded: string): string =>
 const hasHashTag = (key: string): boolean => {
   const open = key.indexOf("{")
   return open >= 0 && key.indexOf("}", open + 1) > open + 1
+}
+
+/** The order of the Redis keys by their bytes: the same in every process, so that two who wait for several cannot deadlock. */
+export const compare = (a: string, b: string): number => {
+  const [x, y] = [utf8.encode(encodeKey(a)), utf8.encode(encodeKey(b))]
+  const at = x.findIndex((byte, i) => byte !== y[i])
+  return at < 0 ? x.length - y.length : (x[at] ?? 0) - (y[at] ?? -1)
 }

@@ -1,4 +1,4 @@
-/** The `Lock` handle: a lease seen through its engine. */
+/** The handles: a lease seen through its engine. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -7,26 +7,23 @@ import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import type { BackendError, LockLostError } from "../DlockError.js"
 import type * as Lock from "../Lock.js"
+import type * as ReadWriteLock from "../ReadWriteLock.js"
 import type { Engine } from "./engine/engine.js"
 import type { Lease } from "./engine/lease.js"
 import { finiteMillis } from "./options.js"
 
-export class LockImpl implements Lock.Lock {
+class Handle implements Lock.Lease {
   // Private at run time too: a printed lock must not show the engine, with the tokens of others in it (R19).
   readonly #engine: Engine
   readonly #lease: Lease
 
-  constructor(engine: Engine, lease: Lease, readonly fencingToken: number) {
+  constructor(engine: Engine, lease: Lease) {
     this.#engine = engine
     this.#lease = lease
   }
 
-  get key(): string {
-    return this.#lease.terms.claims[0]?.key ?? ""
-  }
-
-  get token(): string {
-    return this.#lease.token
+  static leaseOf(handle: Handle): Lease {
+    return handle.#lease
   }
 
   get remaining(): Effect.Effect<Duration.Duration> {
@@ -65,6 +62,48 @@ export class LockImpl implements Lock.Lock {
       guard(this.#engine, this.#lease, effect)
   }
 }
+
+export class LockImpl extends Handle implements Lock.Lock {
+  readonly fencingToken: number
+
+  constructor(engine: Engine, lease: Lease) {
+    super(engine, lease)
+    this.fencingToken = fencesOf(lease)[0] ?? 0
+  }
+
+  get key(): string {
+    return Handle.leaseOf(this).terms.claims[0]?.key ?? ""
+  }
+
+  get token(): string {
+    return Handle.leaseOf(this).token
+  }
+}
+
+export class WriteLockImpl extends LockImpl implements ReadWriteLock.WriteLock {
+  readonly downgrade: Effect.Effect<void, LockLostError | BackendError>
+
+  constructor(engine: Engine, lease: Lease) {
+    super(engine, lease)
+    this.downgrade = engine.lower(lease, 1)
+  }
+}
+
+export class MultiLockImpl extends Handle implements Lock.MultiLock {
+  readonly fencingTokens: ReadonlyMap<string, number>
+
+  constructor(engine: Engine, lease: Lease) {
+    super(engine, lease)
+    const fences = fencesOf(lease)
+    this.fencingTokens = new Map(lease.terms.claims.map(({ key }, i) => [key, fences[i] ?? 0]))
+  }
+
+  get keys(): ReadonlyArray<string> {
+    return Array.from(this.fencingTokens.keys())
+  }
+}
+
+const fencesOf = ({ state }: Lease): ReadonlyArray<number> => state._tag === "Held" ? state.fences : []
 
 /**
  * Runs the effect in a fiber of its own if the lease is still in force, interrupts that when the lease ends, and tells of the loss whatever came of it.

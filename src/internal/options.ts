@@ -36,7 +36,21 @@ const show = (value: unknown): string =>
     ? Duration.format(value)
     : Either.getOrElse(Either.try(() => JSON.stringify(value) ?? String(value)), () => typeof value)
 
+/** Also how many permits a writer takes. */
+export const permitsMax = 2 ** 31
+
+/** A number of permits. */
+export const permits = (input: unknown): Either.Either<number, Mistake> =>
+  typeof input === "number" && Number.isInteger(input) && input >= 1 && input <= permitsMax
+    ? Either.right(input)
+    : mistake("permits", `a whole number from 1 to ${permitsMax}`, input)
+
+/** Milliseconds to keep a singleton at least. */
+export const holdMillis = (input: Duration.DurationInput | undefined): Either.Either<number, Mistake> =>
+  input === undefined ? Either.right(0) : finiteMillis("hold", input)
+
 export interface Decoded extends Omit<Terms, "claims"> {
+  readonly waits: boolean
   readonly waitMillis: number
 }
 
@@ -58,9 +72,11 @@ export const decode = (options: Lock.Options | undefined, layerTtlMillis: number
   const maxHoldMillis = orInfinity("maxHold", maxHold)
   return Either.map(maxHoldMillis, (maxHoldMillis) => ({
     ttlMillis: ttlMillis.right,
-    waitMillis: waitMillis.right,
+    waits: waitMillis.right > 0,
+    waitMillis: waitMillis.right > 0 ? waitMillis.right : Infinity,
     maxHoldMillis,
     renew,
-    metadata
+    metadata,
+    onHolder: undefined
   }))
 }

@@ -8,6 +8,7 @@
  * Every verb may run twice, or late, with the same token and must give the same answer. `acquire` is the only one that
  * can create something, so a store refuses one that arrives later than `commandTimeout` after it was sent (R3).
  */
+import type { NonEmptyReadonlyArray } from "effect/Array"
 import type * as Effect from "effect/Effect"
 import type * as Mailbox from "effect/Mailbox"
 import type { BackendError } from "../DlockError.js"
@@ -57,8 +58,15 @@ export interface Waiting {
   readonly lastFence: number
   /** How many live waiters are before this one. */
   readonly rank: number
-  /** When the first of the present leases ends, unless it is renewed. Absent when nothing is held. */
-  readonly holderEndsMillis: number | undefined
+  /** Absent when nothing is held. */
+  readonly holder: Holder | undefined
+}
+
+/** Of the present holders, the one whose lease ends first, unless it is renewed. */
+export interface Holder {
+  readonly endsMillis: number
+  readonly fence: number
+  readonly metadata: string
 }
 
 /** The store does not know the token, and never will again (R2). */
@@ -76,16 +84,20 @@ export type Answer = Held | Waiting | Gone | Failed
 
 export interface Blocker {
   readonly key: string
-  readonly metadata: string
-  /** Absent when the lock is free but others wait for it. */
-  readonly endsMillis: number | undefined
+  /** Absent when nothing is held but others wait. */
+  readonly holder: Holder | undefined
 }
 
 export type AcquireAnswer =
   | { readonly _tag: "Granted"; readonly remainingMillis: number; readonly fences: ReadonlyArray<number> }
   | Waiting
-  | { readonly _tag: "Refused"; readonly blockers: ReadonlyArray<Blocker> }
+  | { readonly _tag: "Refused"; readonly blockers: NonEmptyReadonlyArray<Blocker> }
   | Gone
+
+export interface Acquired extends Settled<AcquireAnswer> {
+  /** Claims whose target others use with that other limit (R12). Told by the acquire that changed it. */
+  readonly formerLimits: ReadonlyArray<{ readonly claim: Claim; readonly limit: number }>
+}
 
 /** `unsettled` names the targets that have permits and waiters left after the steps of one call: settle them (R22). */
 export interface Settled<A> {
@@ -122,6 +134,8 @@ export interface Inspection {
   readonly holders: ReadonlyArray<{
     readonly fence: number
     readonly permits: number
+    /** The limit that its process asked for. */
+    readonly limit: number
     readonly remainingMillis: number
     readonly metadata: string
   }>
@@ -132,7 +146,7 @@ export interface Store {
    * Grants every claim or none, in one step, behind everybody who waits already. With `wait`, joins the queue instead of
    * being refused. When it fails with `outcome: "Unknown"` the token may hold or wait: `leave` until that is acknowledged.
    */
-  readonly acquire: (request: AcquireRequest) => Effect.Effect<Settled<AcquireAnswer>, BackendError>
+  readonly acquire: (request: AcquireRequest) => Effect.Effect<Acquired, BackendError>
   /**
    * Renews what is held and keeps alive what waits, never to an earlier end than before (R6), and never creates
    * anything (R2). Answers in the order of the items. Also settles each target in `also`.
@@ -149,6 +163,8 @@ export interface Store {
   readonly leave: (
     items: ReadonlyArray<LeaveItem>
   ) => Effect.Effect<Settled<ReadonlyArray<BackendError | undefined>>, BackendError>
+  /** Lowers a holder's permits, and grants what that frees. A token that holds no more than that is left alone. */
+  readonly lower: (target: Target, token: string, permits: number) => Effect.Effect<Settled<Answer>, BackendError>
   /** Takes the target from every holder with a fence of at most `fence`, and tells them (R17). Says how many. */
   readonly revoke: (target: Target, fence: number) => Effect.Effect<Settled<number>, BackendError>
   /** What is held and how many wait. Never tells a token (R19). */

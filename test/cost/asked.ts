@@ -1,13 +1,15 @@
 /** What the library asked of a server, told apart by what it was for. */
+import { acquire } from "../../src/internal/redis/acquire.js"
 import * as Operations from "../../src/internal/redis/operations.js"
 import * as Scripts from "../../src/internal/redis/scripts.js"
 import type { Body } from "../support/redisSpy.js"
 import { watchCommands } from "../support/redisSpy.js"
 
 const names = new Map([
-  [Scripts.acquire.sha, "acquire"],
+  [acquire.sha, "acquire"],
   [Scripts.leave.sha, "leave"],
   [Scripts.refresh.sha, "refresh"],
+  [Operations.lower.sha, "lower"],
   [Operations.inspect.sha, "inspect"]
 ])
 

@@ -44,6 +44,7 @@ const mortal = (store: Store) => {
     acquire: (request) => unlessDead(store.acquire(request)),
     refresh: (request) => unlessDead(store.refresh(request)),
     leave: (items) => unlessDead(store.leave(items)),
+    lower: (target, token, permits) => unlessDead(store.lower(target, token, permits)),
     revoke: (target, fence) => unlessDead(store.revoke(target, fence)),
     inspect: (target) => unlessDead(store.inspect(target))
   }
@@ -104,8 +105,13 @@ export const redis: World = {
 export const newKey: Effect.Effect<string> = Effect.sync(() => `key-${randomUUID()}`)
 
 /** Waits, without letting test time pass, until that many wait for the key. */
-export const untilWaiting = (dlock: Dlock.Service, key: string, waiting: number): Effect.Effect<void> =>
-  dlock.inspect(key).pipe(
+export const untilWaiting = (
+  dlock: Dlock.Service,
+  key: string,
+  waiting: number,
+  kind?: Dlock.Kind
+): Effect.Effect<void> =>
+  dlock.inspect(key, kind).pipe(
     Effect.orDie,
     Effect.tap(Effect.yieldNow()),
     Effect.repeat({ until: (found) => found.waiting === waiting, times: 100_000 }),
@@ -115,11 +121,11 @@ export const untilWaiting = (dlock: Dlock.Service, key: string, waiting: number)
   )
 
 /** Nothing of the lock is left but its last fencing token. */
-export const isFree = (dlock: Dlock.Service, key: string): Effect.Effect<boolean> =>
-  Effect.map(Effect.orDie(dlock.inspect(key)), (found) => found.holders.length === 0 && found.waiting === 0)
+export const isFree = (dlock: Dlock.Service, key: string, kind?: Dlock.Kind): Effect.Effect<boolean> =>
+  Effect.map(Effect.orDie(dlock.inspect(key, kind)), (found) => found.holders.length === 0 && found.waiting === 0)
 
-export const untilFree = (dlock: Dlock.Service, key: string): Effect.Effect<void> =>
-  isFree(dlock, key).pipe(
+export const untilFree = (dlock: Dlock.Service, key: string, kind?: Dlock.Kind): Effect.Effect<void> =>
+  isFree(dlock, key, kind).pipe(
     Effect.tap(Effect.yieldNow()),
     Effect.repeat({ until: (free) => free, times: 100_000 }),
     Effect.flatMap((free) => free ? Effect.void : Effect.dieMessage(`${key} is not free`))

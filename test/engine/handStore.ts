@@ -3,12 +3,14 @@
  * interleaving of docs/protocol.md can be played by hand, under TestClock.
  */
 import { Duration, Effect, Mailbox } from "effect"
+import type { LockAcquisitionError } from "../../src/DlockError.js"
 import { BackendError } from "../../src/DlockError.js"
 import type { Engine, Request } from "../../src/internal/engine/engine.js"
-import * as EngineModule from "../../src/internal/engine/engine.js"
 import type { Lease } from "../../src/internal/engine/lease.js"
+import * as EngineModule from "../../src/internal/engine/make.js"
 import type {
   AcquireAnswer,
+  Acquired,
   AcquireRequest,
   Answer,
   InboxEvent,
@@ -43,13 +45,16 @@ const verb = <In, Out>() => {
   const open: Array<() => void> = []
   let hungUp = false
   const call = (input: In) =>
-    Effect.async<{ answer: Out; unsettled: ReadonlyArray<Target> }, BackendError>((resume) => {
+    Effect.async<
+      { answer: Out; unsettled: ReadonlyArray<Target>; formerLimits: Acquired["formerLimits"] },
+      BackendError
+    >((resume) => {
       const fail = () => resume(Effect.fail(failure))
       if (hungUp) return fail()
       open.push(fail)
       calls.push({
         input,
-        reply: (answer, unsettled = []) => resume(Effect.succeed({ answer, unsettled })),
+        reply: (answer, unsettled = []) => resume(Effect.succeed({ answer, unsettled, formerLimits: [] })),
         fail
       })
     })
@@ -76,6 +81,7 @@ export const makeHands = Effect.gen(function*() {
     acquire: acquire.call,
     refresh: refresh.call,
     leave: leave.call,
+    lower: () => Effect.die("not used here"),
     revoke: () => Effect.die("not used here"),
     inspect: () => Effect.die("not used here"),
     inbox,
@@ -94,13 +100,16 @@ export const settleFibers = Effect.repeatN(Effect.yieldNow(), 20)
 export const ttlMillis = 9_000
 export const commandTimeoutMillis = 5_000
 
-const request: Request = {
+const request: Request<LockAcquisitionError> = {
   claims: [{ kind: "lock", key: "k", permits: 1, limit: 1 }],
   ttlMillis,
   renew: true,
   maxHoldMillis: Infinity,
   metadata: "",
-  waitMillis: Infinity
+  onHolder: undefined,
+  waits: true,
+  waitMillis: Infinity,
+  refuse: ([first]) => first
 }
 
 /** An engine on a hand-driven store, subscribed. */
@@ -118,9 +127,14 @@ export const setup = Effect.gen(function*() {
     })
   )
   yield* hands.send({ _tag: "Subscribed" })
-  const acquire = (options: Partial<Request> = {}) =>
+  const acquire = (options: Partial<Request<LockAcquisitionError>> = {}) =>
     Effect.uninterruptibleMask((restore) => engine.acquire({ ...request, ...options }, restore))
-  return { ...hands, engine, request, start: (options?: Partial<Request>) => Effect.fork(acquire(options)) }
+  return {
+    ...hands,
+    engine,
+    request,
+    start: (options?: Partial<Request<LockAcquisitionError>>) => Effect.fork(acquire(options))
+  }
 })
 
 export const waiting = (options: Partial<Extract<AcquireAnswer, { readonly _tag: "Waiting" }>> = {}) => ({
@@ -128,7 +142,7 @@ export const waiting = (options: Partial<Extract<AcquireAnswer, { readonly _tag:
   remainingMillis: ttlMillis,
   lastFence: 100,
   rank: 0,
-  holderEndsMillis: undefined,
+  holder: undefined,
   ...options
 })
 

@@ -101,7 +101,7 @@ describe("a waiter", () => {
       const { acquire, refresh, start } = yield* setup
       yield* start()
       const asked = yield* acquire.next
-      asked.reply(waiting({ rank: 2, holderEndsMillis: 1_000 }))
+      asked.reply(waiting({ rank: 2, holder: { endsMillis: 1_000, fence: 5, metadata: "" } }))
       yield* settleFibers
       yield* TestClock.adjust(1_040)
       assert.strictEqual(refresh.calls.length, 0)

@@ -2,6 +2,7 @@
 import { assert, describe } from "@effect/vitest"
 import { Effect, Exit, Fiber, Scope } from "effect"
 import { Redis as Client } from "ioredis"
+import * as Acquire from "../../src/internal/redis/acquire.js"
 import * as Scripts from "../../src/internal/redis/scripts.js"
 import {
   atMost,
@@ -77,7 +78,7 @@ describe.each(cases)("on a connection cut at $moment, with $driver,", ({ connect
   test("once gives one lock or a BackendError, and is had again at once", () =>
     Effect.gen(function*() {
       const { direct, dlock, isSwept, proxy, succeedsSoon } = yield* cutSetup
-      proxy.cutAfter(Scripts.acquire.sha, moment)
+      proxy.cutAfter(Acquire.acquire.sha, moment)
       const held = Effect.scoped(Effect.zipRight(dlock.once("k"), direct.inspect("k")))
       const exit = yield* Effect.exit(settles(`once ${name}`, commandTimeout + slack, held))
       assert.include(["success", "BackendError"], Exit.isSuccess(exit) ? exit.value : "")
@@ -90,7 +91,7 @@ describe.each(cases)("on a connection cut at $moment, with $driver,", ({ connect
       const { direct, dlock, isSwept, proxy, succeedsSoon } = yield* cutSetup
       const scope = yield* Scope.make()
       yield* Scope.extend(direct.once("k"), scope)
-      const cut = proxy.cutAfter(Scripts.acquire.sha, moment)
+      const cut = proxy.cutAfter(Acquire.acquire.sha, moment)
       const waiter = yield* Effect.fork(Effect.scoped(dlock.lock("k")))
       yield* Effect.promise(() => cut)
       // It has its answer, from whichever connection, or its error.
@@ -131,7 +132,7 @@ test("a copy of an acquire that was answered on a later connection does nothing 
     const { admin, direct, proxy } = yield* setup
     const { commands, dlock } = yield* serve(proxy.url, { ttl, commandTimeout: 3_000 })
     yield* dlock.inspect("k")
-    const first = holdFirst(proxy, Scripts.acquire.sha)
+    const first = holdFirst(proxy, Acquire.acquire.sha)
     const use = yield* Effect.fork(Effect.scoped(dlock.once("k")))
     yield* until(() => first.connections() === 1)
     commands.stream.destroy()
@@ -155,7 +156,7 @@ test("a copy of an acquire that timed out does nothing after its leave (R15)", (
     proxy.heal({ deliver: true })
     yield* Fiber.join(asked)
     const before = yield* Effect.promise(() => evalshas(admin))
-    const first = holdFirst(proxy, Scripts.acquire.sha)
+    const first = holdFirst(proxy, Acquire.acquire.sha)
     assert.strictEqual((yield* Effect.flip(Effect.scoped(dlock.once("k"))))._tag, "BackendError")
     yield* until(async () => await evalshas(admin) > before)
     first.heal({ deliver: true })
@@ -174,7 +175,7 @@ test("an acquire that was interrupted before Redis had its script is not sent on
     yield* Effect.promise(() => admin.script("FLUSH"))
     yield* other.release
     const before = yield* Effect.promise(() => evalshas(admin))
-    const replies = proxy.filter(Scripts.acquire.sha)
+    const replies = proxy.filter(Acquire.acquire.sha)
     replies.stallDown()
     const use = yield* Effect.fork(Effect.scoped(dlock.once("k")))
     yield* until(async () => await evalshas(admin) === before + 1)

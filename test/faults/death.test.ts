@@ -4,6 +4,7 @@ import { Effect, Exit, Fiber, Scope } from "effect"
 import {
   atMost,
   clientOf,
+  elsewhere,
   is,
   now,
   redis,
@@ -47,14 +48,14 @@ describe.concurrent("SIGKILL", () => {
       const options = { url, key: "k", count: 50, ttl: 3_000 }
       const { dlock } = yield* serve(url, options)
       const scope = yield* Scope.make()
-      yield* Scope.extend(dlock.once("k"), scope)
+      yield* elsewhere(Scope.extend(dlock.once("k"), scope))
       const workers = yield* Effect.forEach([1, 2], () => workerOf("queue", options), { concurrency: 2 })
       yield* untilWaiting(dlock, "k", 2 * options.count)
       const behind = yield* Effect.fork(dlock.lock("k"))
       const admin = yield* clientOf(url)
       // All of them can be reached by messages: this is not about processes that have just started.
       const reachable = async () =>
-        (await admin.hvals("dlock:lock:{k}:state")).filter((entry) => /^w \d+ \d+ 1/.test(entry))
+        (await admin.hvals("dlock:lock:{k}:state")).filter((entry) => /^w \d+ \d+ \d+ 1/.test(entry))
       yield* until(reachable, 5_000, (entries) => entries.length === 2 * options.count + 1)
       yield* Effect.promise(() => Promise.all(workers.map((worker) => worker.kill())))
       // Redis has seen that they are gone.

@@ -8,6 +8,7 @@ import { startProxy } from "../support/proxy.js"
 import {
   atMost,
   commandTimeout,
+  elsewhere,
   nothingUnhandled,
   onlyFences,
   redis,
@@ -127,7 +128,7 @@ describe.concurrent.each(versions)("clients of the caller's own, %s,", (name, co
       yield* Effect.promise(() => server.restart())
       yield* Effect.retry(dlock.inspect("k"), { times: 100 })
       yield* until(() => commands.pubsub("CHANNELS", "dlock:inbox:*"), 3_000, (inboxes) => inboxes.length === 1)
-      const lock = yield* dlock.once("k")
+      const lock = yield* elsewhere(dlock.once("k"))
       const waiter = yield* Effect.fork(dlock.lock("k"))
       yield* untilWaiting(dlock, "k", 1)
       const [, took] = yield* timed(Effect.zipRight(lock.release, Fiber.join(waiter)))

@@ -12,6 +12,7 @@ import { Redis } from "ioredis"
 import { randomUUID } from "node:crypto"
 import * as Key from "../../src/internal/key.js"
 import * as Memory from "../../src/internal/memory/store.js"
+import * as Acquire from "../../src/internal/redis/acquire.js"
 import * as Connection from "../../src/internal/redis/connection.js"
 import * as Operations from "../../src/internal/redis/operations.js"
 import type { LockKeys, Script } from "../../src/internal/redis/script.js"
@@ -89,7 +90,14 @@ export const keysOf = ({ key, kind }: Target, prefix = "test"): LockKeys => {
 
 /** With them loaded, commands that are sent together are carried out in that order. */
 export const loadScripts = (client: Redis): Effect.Effect<void> => {
-  const scripts = [Scripts.acquire, Scripts.refresh, Scripts.leave, Operations.revoke, Operations.inspect]
+  const scripts = [
+    Acquire.acquire,
+    Scripts.refresh,
+    Scripts.leave,
+    Operations.lower,
+    Operations.revoke,
+    Operations.inspect
+  ]
   return Effect.promise(async () => {
     for (const { lua } of scripts) await client.script("LOAD", lua)
   })

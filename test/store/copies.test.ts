@@ -5,7 +5,8 @@ import * as Fiber from "effect/Fiber"
 import type { Redis } from "ioredis"
 import { randomUUID } from "node:crypto"
 import { inject, vi } from "vitest"
-import type { AcquireInput } from "../../src/internal/redis/scripts.js"
+import type { AcquireInput } from "../../src/internal/redis/acquire.js"
+import * as Acquire from "../../src/internal/redis/acquire.js"
 import * as Scripts from "../../src/internal/redis/scripts.js"
 import { startProxy } from "../support/proxy.js"
 import { redis } from "../support/redisServer.js"
@@ -28,7 +29,7 @@ const world = Effect.gen(function*() {
   )
   const acquire = (token: string, notAfter: number, more: Partial<AcquireInput> = {}) =>
     Effect.promise(() =>
-      send(client, Scripts.acquire, {
+      send(client, Acquire.acquire, {
         locks: [lock],
         claims: [{ permits: 1, limit: 1 }],
         token,

@@ -97,7 +97,7 @@ const checkInvariants = async (client: Redis, key: string, isKept: boolean): Pro
       token,
       kind: value[0]!,
       permits: Number(value.split(" ")[1]),
-      number: value.split(" ")[2]
+      number: value.split(" ")[3]
     }))
   const ofKind = (kinds: string) => entries.filter(({ kind }) => kinds.includes(kind))
 

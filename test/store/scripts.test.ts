@@ -3,6 +3,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { randomUUID } from "node:crypto"
 import { inject, vi } from "vitest"
+import * as Acquire from "../../src/internal/redis/acquire.js"
 import * as Operations from "../../src/internal/redis/operations.js"
 import * as Scripts from "../../src/internal/redis/scripts.js"
 import * as RedisStore from "../../src/internal/redis/store.js"
@@ -124,7 +125,7 @@ describe("the prefix", () => {
         const a = yield* connect({ prefix })
         const b = yield* connect({ prefix }, a.key)
         yield* a.once("A", { metadata: "host 1" })
-        assert.strictEqual(refused(yield* b.once("B"))[0]!.metadata, "host 1")
+        assert.strictEqual(refused(yield* b.once("B"))[0]!.holder?.metadata, "host 1")
         waiting(yield* b.lock("B2"))
         yield* a.leave("A")
         const { fence } = held(yield* b.refresh("B2"))
@@ -203,13 +204,13 @@ describe("the keys of a script", () => {
       }
     }))
 
-  const all = { ...Scripts, ...Operations } as Record<string, unknown>
+  const all = { ...Acquire, ...Scripts, ...Operations } as Record<string, unknown>
   const luaOf = Object.entries(all).flatMap(([name, script]) =>
     typeof script === "object" && script !== null && "lua" in script ? [[name, String(script.lua)] as const] : []
   )
 
   it("are never built in Lua", () => {
-    assert.sameMembers(luaOf.map(([name]) => name), ["acquire", "refresh", "leave", "revoke", "inspect"])
+    assert.sameMembers(luaOf.map(([name]) => name), ["acquire", "refresh", "leave", "lower", "revoke", "inspect"])
     for (const [name, lua] of luaOf) {
       const code = lua.replace(/--.*$/gm, "")
       assert.notMatch(code.replace(/#KEYS|KEYS\[(at \+ )?[1-5]\]/g, "lock.key"), /KEYS/, name)

@@ -7,37 +7,39 @@
  * - I2: no interruption point lies between a grant and the moment its finalizer is installed.
  * - I3: a token serves one attempt (R11).
  */
+import * as Arr from "effect/Array"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FiberId from "effect/FiberId"
-import * as FiberSet from "effect/FiberSet"
-import type * as Scope from "effect/Scope"
-import type { BackendError, LockLostError } from "../../DlockError.js"
-import { LockAcquisitionError } from "../../DlockError.js"
-import * as Alarm from "../alarm.js"
-import type { AcquireAnswer, Settled, Store, Target } from "../store.js"
+import type { BackendError, LockAcquisitionError, LockLostError } from "../../DlockError.js"
+import type { AcquireAnswer, Acquired, Holder, Store } from "../store.js"
 import * as Errors from "./errors.js"
-import { Keeper } from "./keeper.js"
+import type { Keeper } from "./keeper.js"
 import type { Lease, Terms, WaitEnd } from "./lease.js"
 import * as L from "./lease.js"
-import * as Leaver from "./leaver.js"
+import type * as Leaver from "./leaver.js"
 
-/** What it takes to acquire: the terms of the lease, and how long to wait in the queue. `undefined`: not at all. */
-export interface Request extends Terms {
-  readonly waitMillis: number | undefined
+/** What it takes to acquire: the terms of the lease, how to wait for it, and what a refusal is to the caller. */
+export interface Request<E> extends Terms {
+  /** Whether to queue when it cannot be had at once. */
+  readonly waits: boolean
+  /** From the start; `Infinity` for no limit. */
+  readonly waitMillis: number
+  readonly refuse: (failed: Arr.NonEmptyReadonlyArray<LockAcquisitionError>) => E
 }
 
 export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
-interface Attempt {
-  readonly request: Request
+interface Attempt<E> {
+  readonly request: Request<E>
   readonly restore: Restore
   readonly startedAt: number
 }
 
 export class Engine {
   closed = false
+  readonly warnedOf = new Set<string>()
 
   constructor(
     readonly store: Store,
@@ -48,15 +50,15 @@ export class Engine {
   ) {}
 
   /** To be run in an uninterruptible region, with its `restore` (I2). The lease that comes back is to be released. */
-  acquire(request: Request, restore: Restore): Effect.Effect<Lease, LockAcquisitionError | BackendError> {
-    return Effect.suspend(() => this.attempt({ request, restore, startedAt: this.keeper.now() }))
+  acquire<E>(request: Request<E>, restore: Restore, startedAt?: number): Effect.Effect<Lease, E | BackendError> {
+    return Effect.suspend(() => this.attempt({ request, restore, startedAt: startedAt ?? this.keeper.now() }))
   }
 
-  attempt(attempt: Attempt): Effect.Effect<Lease, LockAcquisitionError | BackendError> {
+  attempt<E>(attempt: Attempt<E>): Effect.Effect<Lease, E | BackendError> {
     if (this.closed) return Effect.fail(Errors.closed())
     const { request, restore, startedAt } = attempt
     const sentAt = this.keeper.now()
-    const waitUntil = startedAt + (request.waitMillis ?? Infinity)
+    const waitUntil = startedAt + request.waitMillis
     const lease = L.make(this.makeToken(), request, waitUntil, sentAt, this.keeper.subscribed)
     // Before the request is sent, so that no message comes too early (R30).
     this.keeper.add(lease)
@@ -65,8 +67,9 @@ export class Engine {
         this.abandon(lease)
         return Effect.failCause(cause)
       },
-      onSuccess: ({ answer, unsettled }) => {
+      onSuccess: ({ answer, formerLimits, unsettled }) => {
         this.keeper.options.settle(unsettled)
+        this.warnOfLimits(formerLimits)
         return this.onAnswer(attempt, lease, sentAt, answer)
       }
     })
@@ -78,17 +81,17 @@ export class Engine {
     this.leaver.later(lease)
   }
 
-  ask(
-    { request, startedAt }: Attempt,
+  ask<E>(
+    { request, startedAt }: Attempt<E>,
     lease: Lease,
     sentAt: number
-  ): Effect.Effect<Settled<AcquireAnswer>, BackendError | LockAcquisitionError> {
+  ): Effect.Effect<Acquired, E | BackendError> {
     const asked = this.store.acquire({
       token: lease.token,
       claims: request.claims,
       ttlMillis: request.ttlMillis,
       livenessMillis: L.livenessMillis(request.ttlMillis),
-      wait: request.waitMillis !== undefined,
+      wait: request.waits,
       subscribed: this.keeper.subscribed,
       metadata: request.metadata
     })
@@ -99,12 +102,12 @@ export class Engine {
     })
   }
 
-  onAnswer(
-    attempt: Attempt,
+  onAnswer<E>(
+    attempt: Attempt<E>,
     lease: Lease,
     sentAt: number,
     answer: AcquireAnswer
-  ): Effect.Effect<Lease, LockAcquisitionError | BackendError> {
+  ): Effect.Effect<Lease, E | BackendError> {
     const { request, startedAt } = attempt
     if (lease.state._tag === "Ended") {
       this.leaver.later(lease)
@@ -118,19 +121,16 @@ export class Engine {
         lease.waiting = Deferred.unsafeMake(FiberId.none)
         this.keeper.onAcquired(lease, sentAt, answer)
         return this.wait(attempt, lease, lease.waiting)
-      case "Refused": {
+      case "Refused":
         this.keeper.drop(lease)
-        const blocker = answer.blockers[0]
         return Effect.fail(
-          new LockAcquisitionError({
-            key: blocker?.key ?? keyOf(request),
-            reason: "Held",
-            waited: this.since(startedAt),
-            ...(blocker?.metadata ? { holder: blocker.metadata } : {}),
-            ...(blocker?.endsMillis !== undefined ? { retryAfter: Duration.millis(blocker.endsMillis) } : {})
-          })
+          request.refuse(
+            Arr.map(
+              answer.blockers,
+              ({ holder, key }) => Errors.notAcquired(key, "Held", this.since(startedAt), holder)
+            )
+          )
         )
-      }
       case "Gone":
         this.abandon(lease)
         return this.attempt(attempt)
@@ -138,18 +138,18 @@ export class Engine {
   }
 
   /** The grant is looked at once more where it is handed over: its answer came late, or this process was paused. */
-  handOver(attempt: Attempt, lease: Lease): Effect.Effect<Lease, LockAcquisitionError | BackendError> {
+  handOver<E>(attempt: Attempt<E>, lease: Lease): Effect.Effect<Lease, E | BackendError> {
     const now = this.keeper.now()
     if (!this.keeper.endIfDue(lease, now)) return Effect.succeed(lease)
-    const isSlow = attempt.request.waitMillis === undefined && now >= attempt.startedAt + this.commandTimeoutMillis
+    const isSlow = !attempt.request.waits && now >= attempt.startedAt + this.commandTimeoutMillis
     return isSlow ? Effect.fail(Errors.tooSlow()) : this.attempt(attempt)
   }
 
-  wait(
-    attempt: Attempt,
+  wait<E>(
+    attempt: Attempt<E>,
     lease: Lease,
     waiting: Deferred.Deferred<void, WaitEnd>
-  ): Effect.Effect<Lease, LockAcquisitionError | BackendError> {
+  ): Effect.Effect<Lease, E | BackendError> {
     const { request, restore, startedAt } = attempt
     return Effect.matchCauseEffect(restore(Deferred.await(waiting)), {
       onSuccess: () => this.handOver(attempt, lease),
@@ -162,10 +162,10 @@ export class Engine {
           case "Gone":
             return this.attempt(attempt)
           case "Timeout":
-            return Effect.fail(this.timedOut(request, startedAt))
+            return Effect.fail(this.timedOut(request, startedAt, end.holder))
           case "OverLimit":
             return Effect.fail(
-              new LockAcquisitionError({ key: keyOf(request), reason: "OverLimit", waited: this.since(startedAt) })
+              request.refuse([Errors.notAcquired(keyOf(request), "OverLimit", this.since(startedAt))])
             )
           case "BackendError":
             return Effect.fail(end)
@@ -174,8 +174,23 @@ export class Engine {
     })
   }
 
-  timedOut(request: Request, startedAt: number): LockAcquisitionError {
-    return new LockAcquisitionError({ key: keyOf(request), reason: "Timeout", waited: this.since(startedAt) })
+  timedOut<E>(request: Request<E>, startedAt: number, holder?: Holder): E {
+    return request.refuse([Errors.notAcquired(keyOf(request), "Timeout", this.since(startedAt), holder)])
+  }
+
+  /** R12: said once for each, not at every acquire of a busy semaphore. */
+  warnOfLimits(formerLimits: Acquired["formerLimits"]): void {
+    for (const { claim, limit } of formerLimits) {
+      const name = `${claim.kind}:${claim.key}`
+      if (this.warnedOf.has(name)) continue
+      this.warnedOf.add(name)
+      this.keeper.options.fork(
+        Effect.logWarning(
+          `The semaphore "${claim.key}" is used with ${claim.limit} permits here and with ${limit} elsewhere. ` +
+            "The latest to ask sets the limit. Give all processes the same number"
+        ).pipe(Effect.annotateLogs({ package: "effect-dlock" }))
+      )
+    }
   }
 
   since(startedAt: number): Duration.Duration {
@@ -187,19 +202,44 @@ export class Engine {
     return Effect.suspend(() => this.keeper.end(lease, "Expired") ? this.leaver.now(lease) : Effect.void)
   }
 
+  /** Gives the lease back after that time; or lets it run out, should this process end before. */
+  releaseAfter(lease: Lease, millis: number): Effect.Effect<void> {
+    const later = Effect.zipRight(Effect.sleep(Duration.millis(millis)), Effect.sync(() => this.leaver.later(lease)))
+    return Effect.map(Effect.exit(this.extend(lease, millis)), () => {
+      if (lease.state._tag !== "Held") return
+      this.keeper.drop(lease)
+      this.keeper.options.fork(later)
+    })
+  }
+
   extend(lease: Lease, ttlMillis: number): Effect.Effect<void, LockLostError | BackendError> {
     return Effect.flatMap(this.remaining(lease), () => {
       const sentAt = this.keeper.now()
-      const items = L.toItems(lease, ttlMillis)
+      const items = L.toRefreshItems(lease, ttlMillis)
       return Effect.flatMap(
         this.store.refresh({ items, subscribed: this.keeper.subscribed }),
         ({ answer, unsettled }): Effect.Effect<void, LockLostError | BackendError> => {
-          this.keeper.onAnswers(lease, sentAt, answer)
+          this.keeper.onAnswer(lease, sentAt, L.worst(answer))
           this.keeper.options.settle(unsettled)
           const failed = answer.find((one) => one._tag === "Failed")
           return failed ? Effect.fail(failed.error) : Effect.asVoid(this.remaining(lease))
         }
       )
+    })
+  }
+
+  /** Lowers the permits of a lease that is held, without a gap. */
+  lower(lease: Lease, permits: number): Effect.Effect<void, LockLostError | BackendError> {
+    return Effect.flatMap(this.remaining(lease), () => {
+      const sentAt = this.keeper.now()
+      const lowered = L.toItems(lease).map(({ target, token }) => this.store.lower(target, token, permits))
+      return Effect.flatMap(Effect.all(lowered), (replies) => {
+        for (const { answer, unsettled } of replies) {
+          this.keeper.onAnswer(lease, sentAt, answer)
+          this.keeper.options.settle(unsettled)
+        }
+        return Effect.asVoid(this.remaining(lease))
+      })
     })
   }
 
@@ -248,45 +288,4 @@ export class Engine {
   }
 }
 
-const keyOf = (request: Request): string => request.claims[0]?.key ?? ""
-
-export const make = (options: {
-  readonly store: Store
-  readonly commandTimeout: Duration.Duration
-  /** Nobody may be able to guess one. */
-  readonly makeToken: () => string
-}): Effect.Effect<Engine, never, Scope.Scope> =>
-  Effect.gen(function*() {
-    const { makeToken, store } = options
-    const commandTimeoutMillis = Duration.toMillis(options.commandTimeout)
-    const fork = yield* Effect.map(
-      Effect.flatMap(FiberSet.make<void>(), (set) => FiberSet.runtime(set)()),
-      (run) => (effect: Effect.Effect<void>): void => void run(Effect.interruptible(effect))
-    )
-    const settle = (targets: ReadonlyArray<Target>): void => {
-      if (targets.length > 0) fork(settleAll(store, targets))
-    }
-    const leaver = yield* Leaver.make({ store, commandTimeoutMillis, settle })
-    const clock = yield* Effect.clock
-    const keeper = new Keeper({ store, clock, commandTimeoutMillis, fork, leave: leaver.later, settle })
-    keeper.alarm = yield* Alarm.make(Effect.sync(() => keeper.ring()))
-    yield* store.inbox.takeAll.pipe(
-      Effect.map(([events]) => {
-        for (const event of events) keeper.onEvent(event)
-      }),
-      Effect.forever,
-      Effect.forkScoped,
-      Effect.interruptible
-    )
-    const engine = new Engine(store, keeper, leaver, makeToken, commandTimeoutMillis)
-    yield* Effect.addFinalizer(() => Effect.sync(() => engine.close()))
-    return engine
-  })
-
-/** One call takes at most 64 steps, so that no script is long (R22). */
-const settleAll = (store: Store, targets: ReadonlyArray<Target>): Effect.Effect<void> =>
-  Effect.flatMap(
-    Effect.option(store.refresh({ items: [], subscribed: true, also: targets })),
-    (reply) =>
-      reply._tag === "Some" && reply.value.unsettled.length > 0 ? settleAll(store, reply.value.unsettled) : Effect.void
-  )
+const keyOf = (request: Terms): string => request.claims[0]?.key ?? ""

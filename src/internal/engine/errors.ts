@@ -1,5 +1,21 @@
 /** What a caller is told when the store did not say it. */
-import { BackendError } from "../../DlockError.js"
+import * as Duration from "effect/Duration"
+import { BackendError, LockAcquisitionError } from "../../DlockError.js"
+import type { Holder } from "../store.js"
+
+export const notAcquired = (
+  key: string,
+  reason: LockAcquisitionError["reason"],
+  waited: Duration.Duration,
+  holder?: Holder | undefined
+): LockAcquisitionError =>
+  new LockAcquisitionError({
+    key,
+    reason,
+    waited,
+    ...(holder?.metadata ? { holder: holder.metadata } : {}),
+    ...(holder ? { retryAfter: Duration.millis(holder.endsMillis) } : {})
+  })
 
 const backendError = (
   operation: string,

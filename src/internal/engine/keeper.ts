@@ -19,7 +19,7 @@ import { maxBatch } from "../store.js"
 import * as Telemetry from "../telemetry.js"
 import * as Errors from "./errors.js"
 import * as Heap from "./heap.js"
-import type { Lease, State, WaitEnd } from "./lease.js"
+import type { Lease, State, Terms, WaitEnd } from "./lease.js"
 import * as L from "./lease.js"
 import * as Timing from "./timing.js"
 
@@ -58,10 +58,26 @@ export class Keeper {
     this.become(lease, { _tag: "Ended", reason: undefined, fences: [] })
   }
 
+  /** Makes one lease of several: from here on they are kept, lost and given back together. */
+  merge(parts: ReadonlyArray<Lease>, terms: Terms): Lease | undefined {
+    const now = this.now()
+    // R20: one of them may have been lost while the others were waited for.
+    if (parts.some((part) => this.endIfDue(part, now))) return undefined
+    const merged = L.merge(parts, terms, now)
+    if (merged === undefined) return undefined
+    const [lease, held] = merged
+    for (const part of parts) {
+      this.drop(part)
+      this.leases.set(part.token, lease)
+    }
+    this.become(lease, held)
+    return lease
+  }
+
   become(lease: Lease, state: State): void {
     const before = lease.state._tag
     lease.state = state
-    if (state._tag === "Ended") this.leases.delete(lease.token)
+    if (state._tag === "Ended") { for (const { token } of lease.parts ?? [lease]) this.leases.delete(token) }
     // However short the waits are: many short ones without a message are what a dead subscriber looks like.
     if (state._tag === "Waiting" && this.waiters === 0) this.alarm.notLaterThan(this.probeAt)
     this.waiters += Number(state._tag === "Waiting") - Number(before === "Waiting")
@@ -78,9 +94,10 @@ export class Keeper {
     if (answer._tag === "Granted") return this.hold(lease, sentAt, answer.remainingMillis, answer.fences)
     const { state } = lease
     this.onWaiting(lease, sentAt, answer)
-    if (lease.early !== undefined) this.onGrant(lease, lease.early)
+    if (state._tag !== "Requested") return
+    if (state.early !== undefined) this.onGrant(lease, state.early)
     // R25: what the request said of the subscription is not true any more.
-    else if (state._tag === "Requested" && state.subscribed !== this.subscribed) this.refreshNow(lease)
+    else if (state.subscribed !== this.subscribed) this.refreshNow(lease)
   }
 
   hold(lease: Lease, sentAt: number, remainingMillis: number, fences: ReadonlyArray<number>): void {
@@ -107,26 +124,21 @@ export class Keeper {
     const known = state._tag === "Waiting" ? state : { lastFence: 0, usableUntil: 0 }
     const alive = L.livenessMillis(lease.terms.ttlMillis)
     lease.refreshedAt = sentAt
-    lease.refreshAt = Math.min(
-      sentAt + answer.remainingMillis / 3,
-      this.subscribed ? Infinity : now + Timing.unsubscribedHeartbeatMillis,
-      // R10: nobody releases what a dead holder leaves behind. Whoever comes first after its end settles it.
-      answer.holderEndsMillis === undefined
-        ? Infinity
-        : now + answer.holderEndsMillis + 1 + answer.rank * Timing.pokeStaggerMillis
-    )
+    lease.terms.onHolder?.(answer.holder)
+    lease.refreshAt = L.nextHeartbeat(sentAt, now, answer, this.subscribed)
     this.become(lease, {
       _tag: "Waiting",
       lastFence: Math.max(known.lastFence, answer.lastFence),
       usableUntil: Math.max(known.usableUntil, L.localEnd(sentAt, answer.remainingMillis)),
-      giveUpAt: sentAt + Math.max(alive, this.options.commandTimeoutMillis)
+      giveUpAt: sentAt + Math.max(alive, this.options.commandTimeoutMillis),
+      holder: answer.holder
     })
   }
 
   /** A grant out of the queue lasts as long as the waiter's liveness, which was last acknowledged for this token (R4). */
   onGrant(lease: Lease, fence: number): void {
     const { state } = lease
-    if (state._tag === "Requested") lease.early = fence
+    if (state._tag === "Requested") this.become(lease, { ...state, early: fence })
     if (state._tag !== "Waiting" || fence <= state.lastFence) return
     const enough = L.livenessMillis(lease.terms.ttlMillis) / 3
     if (lease.terms.renew && state.usableUntil - this.now() >= enough) {
@@ -189,7 +201,7 @@ export class Keeper {
       if (now >= state.since + lease.terms.maxHoldMillis) this.lose(lease, "MaxHold")
       else if (now >= state.deadline) this.lose(lease, lease.failure || lease.refreshing ? "Unreachable" : "Expired")
     } else if (state._tag === "Waiting") {
-      if (now >= lease.waitUntil) this.endWait(lease, { _tag: "Timeout" })
+      if (now >= lease.waitUntil) this.endWait(lease, { _tag: "Timeout", holder: L.holderAt(lease, state, now) })
       else if (now >= state.giveUpAt + Timing.oversleptMillis) this.askOnceMore(lease, state)
       else if (now >= state.giveUpAt) this.endWait(lease, lease.failure ?? Errors.silent())
     }
@@ -210,12 +222,14 @@ export class Keeper {
       if (!this.endIfDue(lease, now)) this.take(lease, due)
     }
     // A batch that goes anyway is filled with what is due next, so that all come to be due together.
-    while (due.length % maxBatch !== 0) {
-      const next = this.heap.peek()
-      if (next === undefined || !L.worthRefreshing(next, now)) break
+    let room = -due.reduce((sum, lease) => sum + lease.terms.claims.length, 0) % maxBatch
+    if (room < 0) room += maxBatch
+    for (let next = this.heap.peek(); next && L.worthRefreshing(next, now); next = this.heap.peek()) {
+      room -= next.terms.claims.length
+      if (room < 0) break
       this.take(next, due)
     }
-    for (let i = 0; i < due.length; i += maxBatch) this.options.fork(this.refresh(due.slice(i, i + maxBatch)))
+    for (const batch of L.batches(due, maxBatch)) this.options.fork(this.refresh(batch))
     const next = this.heap.peek()?.wakeAt ?? Infinity
     if (this.waiters === 0) return next
     if (now >= this.probeAt) {
@@ -236,7 +250,7 @@ export class Keeper {
     const { store } = this.options
     return Effect.matchCause(
       store.refresh({
-        items: leases.flatMap((lease) => L.toItems(lease, lease.terms.ttlMillis)),
+        items: leases.flatMap((lease) => L.toRefreshItems(lease, lease.terms.ttlMillis)),
         subscribed: this.subscribed
       }),
       {
@@ -248,21 +262,13 @@ export class Keeper {
           let at = 0
           for (const lease of leases) {
             const end = at + lease.terms.claims.length
-            this.onAnswers(lease, sentAt, answer.slice(at, end))
+            this.onAnswer(lease, sentAt, L.worst(answer.slice(at, end)))
             at = end
           }
           this.options.settle(unsettled)
         }
       }
     )
-  }
-
-  /** A lease on several things is as good as the worst of them. */
-  onAnswers(lease: Lease, sentAt: number, answers: ReadonlyArray<Answer>): void {
-    const worst = answers.find((answer) => answer._tag === "Gone") ??
-      answers.find((answer) => answer._tag === "Failed") ??
-      answers.reduce((a, b) => a._tag === "Held" && b._tag === "Held" && a.remainingMillis <= b.remainingMillis ? a : b)
-    this.onAnswer(lease, sentAt, worst)
   }
 
   onAnswer(lease: Lease, sentAt: number, answer: Answer): void {

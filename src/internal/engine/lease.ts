@@ -12,8 +12,9 @@
 import type * as Deferred from "effect/Deferred"
 import type { BackendError } from "../../DlockError.js"
 import { LockLostError } from "../../DlockError.js"
-import type { Claim, RefreshItem } from "../store.js"
+import type { Answer, Claim, Holder, LeaveItem, RefreshItem, Waiting as WaitingAnswer } from "../store.js"
 import type { Waking } from "./heap.js"
+import * as Timing from "./timing.js"
 
 export type State =
   | Requested
@@ -26,6 +27,8 @@ export interface Requested {
   readonly _tag: "Requested"
   /** As the request said. */
   readonly subscribed: boolean
+  /** A grant that overtook the answer to its own request (R30). */
+  readonly early: number | undefined
 }
 
 /** The store has it in the queue. */
@@ -37,6 +40,8 @@ export interface Waiting {
   readonly usableUntil: number
   /** When the store must have answered, or it counts as unreachable. */
   readonly giveUpAt: number
+  /** Whom it waits for, as the last answer said. */
+  readonly holder: Holder | undefined
 }
 
 /** The store has granted every claim. */
@@ -59,7 +64,7 @@ export interface Ended {
 /** Why a waiter stopped waiting without the lock. */
 export type WaitEnd =
   | { readonly _tag: "Gone" }
-  | { readonly _tag: "Timeout" }
+  | { readonly _tag: "Timeout"; readonly holder: Holder | undefined }
   | { readonly _tag: "OverLimit"; readonly limit: number }
   | BackendError
 
@@ -70,11 +75,15 @@ export interface Terms {
   /** `Infinity` when there is none. */
   readonly maxHoldMillis: number
   readonly metadata: string
+  /** Told who holds what this one waits for, with each answer of the store. */
+  readonly onHolder: ((holder: Holder | undefined) => void) | undefined
 }
 
 export interface Lease extends Waking {
   readonly token: string
   readonly terms: Terms
+  /** What it was merged from: leases on one claim each, with tokens of their own, that a multi-lock waited for. */
+  readonly parts: ReadonlyArray<Lease> | undefined
   state: State
   /** Local time at which a `wait` is over. */
   readonly waitUntil: number
@@ -88,8 +97,6 @@ export interface Lease extends Waking {
   failure: BackendError | undefined
   /** The highest fence that a forced release has named. */
   revokedUpTo: number
-  /** A grant that overtook the answer to its own request (R30). */
-  early: number | undefined
   /** Settles when the wait is over. Only a waiter has it. */
   waiting: Deferred.Deferred<void, WaitEnd> | undefined
   /** Called once when a held lease ends. */
@@ -117,19 +124,42 @@ export const make = (
 ): Lease => ({
   token,
   terms,
-  state: { _tag: "Requested", subscribed },
+  parts: undefined,
+  state: { _tag: "Requested", subscribed, early: undefined },
   waitUntil,
   refreshAt: Infinity,
   refreshedAt: sentAt,
   refreshing: false,
   failure: undefined,
   revokedUpTo: 0,
-  early: undefined,
   waiting: undefined,
   watchers: undefined,
   wakeAt: Infinity,
   place: -1
 })
+
+/** One lease out of several that are held, as good as the worst of them. `undefined` when one of them is not held. */
+export const merge = (parts: ReadonlyArray<Lease>, terms: Terms, now: number): readonly [Lease, Held] | undefined => {
+  const states = parts.flatMap(({ state }) => state._tag === "Held" ? [state] : [])
+  const [first] = parts
+  if (first === undefined || states.length < parts.length) return undefined
+  const lease = {
+    ...make(first.token, { ...terms, claims: parts.flatMap((part) => part.terms.claims) }, Infinity, now, true),
+    parts,
+    refreshAt: Math.min(...parts.map((part) => part.refreshAt)),
+    refreshedAt: Math.min(...parts.map((part) => part.refreshedAt))
+  }
+  return [lease, {
+    _tag: "Held",
+    since: now,
+    deadline: Math.min(...states.map((state) => state.deadline)),
+    fences: states.flatMap((state) => state.fences)
+  }]
+}
+
+/** The holder by now, of whom the last answer told. */
+export const holderAt = (lease: Lease, { holder }: Waiting, now: number): Holder | undefined =>
+  holder && { ...holder, endsMillis: Math.max(0, Math.round(holder.endsMillis - (now - lease.refreshedAt))) }
 
 /** When the lease must be looked at next: refreshed, or ended. */
 export const nextLook = (lease: Lease): number => {
@@ -156,10 +186,52 @@ export const lostError = ({ terms }: Lease, { fences, reason }: Ended): LockLost
     fencingToken: fences[0] ?? 0
   })
 
-export const toItems = ({ terms, token }: Lease, ttlMillis: number): ReadonlyArray<RefreshItem> =>
-  terms.claims.map((target) => ({ target, token, ttlMillis, livenessMillis: livenessMillis(terms.ttlMillis) }))
+/** Every token with what it holds. */
+export const toItems = ({ parts, terms, token }: Lease): ReadonlyArray<LeaveItem> =>
+  parts === undefined ? terms.claims.map((target) => ({ target, token })) : parts.flatMap(toItems)
+
+export const toRefreshItems = (lease: Lease, ttlMillis: number): ReadonlyArray<RefreshItem> =>
+  toItems(lease).map(({ target, token }) => ({
+    target,
+    token,
+    ttlMillis,
+    livenessMillis: livenessMillis(lease.terms.ttlMillis)
+  }))
+
+/** What is true of a lease on several things: the worst that was said of one of them. */
+export const worst = (answers: ReadonlyArray<Answer>): Answer =>
+  answers.find((answer) => answer._tag === "Gone") ??
+    answers.find((answer) => answer._tag === "Failed") ??
+    answers.find((answer) => answer._tag === "Waiting") ??
+    answers.reduce((a, b) => a._tag === "Held" && b._tag === "Held" && a.remainingMillis <= b.remainingMillis ? a : b)
+
+/** When a waiter refreshes again after that answer. */
+export const nextHeartbeat = (sentAt: number, now: number, answer: WaitingAnswer, subscribed: boolean): number =>
+  Math.min(
+    sentAt + answer.remainingMillis / 3,
+    subscribed ? Infinity : now + Timing.unsubscribedHeartbeatMillis,
+    // R10: nobody releases what a dead holder leaves behind. Whoever comes first after its end settles it.
+    answer.holder === undefined
+      ? Infinity
+      : now + answer.holder.endsMillis + 1 + answer.rank * Timing.pokeStaggerMillis
+  )
 
 /** Whether another refresh now would be of use: half of the time to the next one has passed. */
 export const worthRefreshing = (lease: Lease, now: number): boolean =>
   !lease.refreshing && (lease.state._tag === "Waiting" || (lease.state._tag === "Held" && lease.terms.renew)) &&
   lease.refreshAt - now <= (lease.refreshAt - lease.refreshedAt) / 2
+
+/** In order, with at most `max` claims each. No lease has more. */
+export const batches = (leases: ReadonlyArray<Lease>, max: number): Array<Array<Lease>> => {
+  const all: Array<Array<Lease>> = []
+  let room = 0
+  for (const lease of leases) {
+    room -= lease.terms.claims.length
+    if (room < 0) {
+      all.push([])
+      room = max - lease.terms.claims.length
+    }
+    all[all.length - 1]?.push(lease)
+  }
+  return all
+}

@@ -10,6 +10,7 @@ import type { BackendError } from "../../DlockError.js"
 import { monotonic } from "../alarm.js"
 import type { LeaveItem, Store, Target } from "../store.js"
 import type { Lease } from "./lease.js"
+import * as L from "./lease.js"
 
 export interface Leaver {
   /** Waits for the answer. To be run at once, uninterruptibly. When it fails, it is repeated in the background. */
@@ -68,7 +69,7 @@ export const make = (options: {
 
     const leave = (lease: Lease): Effect.Effect<void, BackendError> =>
       attempt(
-        lease.terms.claims.map((target) => ({ target, token: lease.token })),
+        L.toItems(lease),
         // The lease cannot outlive this: the latest moment its request may be carried out, and a ttl from then.
         monotonic(clock) + options.commandTimeoutMillis + lease.terms.ttlMillis,
         retryAfterMillis

@@ -5,10 +5,20 @@
  * Invariants: `used` is the sum of the holders' permits, and at most `limit` unless the limit was lowered (R12). Waiters
  * stand in order of arrival. A waiter that is not `queued` was passed over, and keeps its place (R7).
  */
-import type { AcquireRequest, Answer, Claim, Inspection, RefreshItem } from "../store.js"
+import type {
+  Acquired,
+  AcquireRequest,
+  Answer,
+  Claim,
+  Holder as StoreHolder,
+  Inspection,
+  RefreshItem
+} from "../store.js"
 
 interface Entry {
-  readonly permits: number
+  permits: number
+  /** The limit that its process asked for. */
+  readonly limit: number
   readonly inbox: string
   readonly metadata: string
   subscribed: boolean
@@ -78,9 +88,10 @@ const firstQueued = (lock: Lock): readonly [string, Waiter] | undefined => {
 const firstEnd = (lock: Lock): Holder | undefined =>
   Array.from(lock.holders.values()).reduce<Holder | undefined>((a, b) => a && a.until <= b.until ? a : b, undefined)
 
-const endsMillis = (lock: Lock, call: Call): number | undefined => {
+const firstHolder = (lock: Lock, call: Call): StoreHolder | undefined => {
   const first = firstEnd(lock)
-  return first && Math.max(0, first.until - call.nowMillis)
+  return first &&
+    { endsMillis: Math.max(0, first.until - call.nowMillis), fence: first.fence, metadata: first.metadata }
 }
 
 /** Free permits are not for a newcomer while somebody who can be reached waits. */
@@ -181,7 +192,7 @@ export const statusOf = (lock: Lock, call: Call, token: string): Exclude<Answer,
     remainingMillis: waiter.until - call.nowMillis,
     lastFence: lock.lastFence,
     rank,
-    holderEndsMillis: endsMillis(lock, call)
+    holder: firstHolder(lock, call)
   }
 }
 
@@ -194,23 +205,29 @@ export const acquire = (
   call: Call,
   request: AcquireRequest,
   inbox: string
-): { readonly accepted: boolean; readonly unsettled: ReadonlyArray<Claim> } => {
+): Omit<Acquired, "answer"> & { readonly accepted: boolean } => {
   const { metadata, subscribed, token } = request
   const known = locks.some(([lock]) => lock.holders.has(token) || lock.waiters.has(token) || lock.tombstones.has(token))
   const unsettled: Array<Claim> = []
+  const formerLimits: Array<Acquired["formerLimits"][number]> = []
   for (const [lock, claim] of locks) {
-    if (known) renew(lock, call, token, request, subscribed)
-    // The latest acquire sets the limit (R12).
-    else lock.limit = claim.limit
+    if (known) {
+      renew(lock, call, token, request, subscribed)
+    } else {
+      const inUse = Array.from(lock.holders.values()).some((holder) => holder.until > call.nowMillis)
+      if (inUse && lock.limit !== claim.limit) formerLimits.push({ claim, limit: lock.limit })
+      // The latest acquire sets the limit (R12).
+      lock.limit = claim.limit
+    }
     if (settle(lock, call, new Set([token]))) unsettled.push(claim)
   }
   // A copy of the command changes nothing.
-  if (known) return { accepted: true, unsettled }
+  if (known) return { accepted: true, unsettled, formerLimits }
   const granted = locks.every(([lock, claim]) => fits(lock, claim))
-  if (!granted && !request.wait) return { accepted: false, unsettled }
-  for (const [lock, { permits }] of locks) {
+  if (!granted && !request.wait) return { accepted: false, unsettled, formerLimits }
+  for (const [lock, { limit, permits }] of locks) {
     const until = call.nowMillis + Math.ceil(granted ? request.ttlMillis : request.livenessMillis)
-    const entry = { permits, inbox, subscribed, metadata, until }
+    const entry = { permits, limit, inbox, subscribed, metadata, until }
     if (granted) {
       hold(lock, call, token, entry)
     } else {
@@ -218,14 +235,14 @@ export const acquire = (
       lock.nextDeath = Math.min(lock.nextDeath, until)
     }
   }
-  return { accepted: true, unsettled }
+  return { accepted: true, unsettled, formerLimits }
 }
 
 /** Who stands in the way of a claim that was refused. */
 export const blocker = (lock: Lock, claim: Claim, call: Call) =>
   fits(lock, claim)
     ? []
-    : [{ key: claim.key, metadata: firstEnd(lock)?.metadata ?? "", endsMillis: endsMillis(lock, call) }]
+    : [{ key: claim.key, holder: firstHolder(lock, call) }]
 
 export const leave = (lock: Lock, call: Call, token: string, buriedUntil: number): void => {
   const holder = lock.holders.get(token)
@@ -234,6 +251,13 @@ export const leave = (lock: Lock, call: Call, token: string, buriedUntil: number
   if (buriedUntil <= call.nowMillis) return
   lock.tombstones.set(token, buriedUntil)
   lock.nextDeath = Math.min(lock.nextDeath, buriedUntil)
+}
+
+export const lower = (lock: Lock, token: string, permits: number): void => {
+  const holder = lock.holders.get(token)
+  if (holder === undefined || holder.permits <= permits) return
+  lock.used -= holder.permits - permits
+  holder.permits = permits
 }
 
 export const revoke = (lock: Lock, call: Call, fence: number): number => {
@@ -253,9 +277,10 @@ export const inspect = (lock: Lock, call: Call): Inspection => {
     used: holders.reduce((sum, { permits }) => sum + permits, 0),
     waiting: Array.from(lock.waiters.values()).filter(({ queued, until }) => queued && until > call.nowMillis).length,
     lastFence: lock.lastFence,
-    holders: holders.map(({ fence, metadata, permits, until }) => ({
+    holders: holders.map(({ fence, limit, metadata, permits, until }) => ({
       fence,
       permits,
+      limit,
       remainingMillis: until - call.nowMillis,
       metadata
     }))

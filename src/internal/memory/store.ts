@@ -2,6 +2,8 @@
  * The store port in memory, driven by Effect's Clock. One `Server` may have several clients, each like a process of its
  * own; `Dlock.layerMemory` has one. Every call is one step that is answered at once, so nothing comes late or twice.
  */
+import * as Arr from "effect/Array"
+import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Mailbox from "effect/Mailbox"
 import type * as Scope from "effect/Scope"
@@ -14,76 +16,94 @@ export interface Server {
   readonly connect: (inboxId: string) => Effect.Effect<Store, never, Scope.Scope>
 }
 
-export const makeServer: Effect.Effect<Server> = Effect.map(Effect.clock, (clock) => {
-  const locks = new Map<string, Model.Lock>()
-  const inboxes = new Map<string, (event: InboxEvent) => void>()
+export const makeServer: Effect.Effect<Server> = Effect.map(Effect.clock, (clock) => new ServerImpl(clock))
 
-  const nameOf = (target: Target): string => `${target.kind}:${target.key}`
-  const lockOf = (target: Target): Model.Lock => {
-    const lock = locks.get(nameOf(target)) ?? Model.emptyLock()
-    locks.set(nameOf(target), lock)
+class ServerImpl implements Server {
+  readonly locks = new Map<string, Model.Lock>()
+  readonly inboxes = new Map<string, (event: InboxEvent) => void>()
+
+  constructor(readonly clock: Clock.Clock) {}
+
+  lockOf(target: Target): Model.Lock {
+    const lock = this.locks.get(nameOf(target)) ?? Model.emptyLock()
+    this.locks.set(nameOf(target), lock)
     return lock
   }
 
   /** One step of the server on some locks: runs it at one moment, then delivers what it has to say. */
-  const step = <A>(targets: ReadonlyArray<Target>, run: (call: Model.Call) => A): Effect.Effect<A> =>
-    Effect.sync(() => {
-      const nowMicros = Math.floor(Number(clock.unsafeCurrentTimeNanos()) / 1000)
+  step<A>(targets: ReadonlyArray<Target>, run: (call: Model.Call) => A): Effect.Effect<A> {
+    return Effect.sync(() => {
+      const nowMicros = Math.floor(Number(this.clock.unsafeCurrentTimeNanos()) / 1000)
       const nowMillis = Math.floor(nowMicros / 1000)
-      const call: Model.Call = { nowMicros, nowMillis, reachable: (inbox) => inboxes.has(inbox), messages: [] }
+      const call: Model.Call = { nowMicros, nowMillis, reachable: (inbox) => this.inboxes.has(inbox), messages: [] }
       const result = run(call)
-      for (const target of targets) if (Model.isOver(lockOf(target), nowMillis)) locks.delete(nameOf(target))
-      for (const message of call.messages) inboxes.get(message.inbox)?.(toEvent(message))
+      for (const target of targets) {
+        if (Model.isOver(this.lockOf(target), nowMillis)) this.locks.delete(nameOf(target))
+      }
+      for (const message of call.messages) this.inboxes.get(message.inbox)?.(toEvent(message))
       return result
     })
-  /** Each lock once, after all of a call's items were seen to. */
-  const settleAll = (all: ReadonlyArray<Target>, call: Model.Call, answered = nobody): Array<Target> =>
-    Array.from(new Map(all.map((target) => [nameOf(target), target])).values())
-      .filter((target) => Model.settle(lockOf(target), call, answered))
+  }
 
-  const connect: Server["connect"] = (inboxId) =>
-    Effect.gen(function*() {
+  /** Each lock once, after all of a call's items were seen to. */
+  settleAll(all: ReadonlyArray<Target>, call: Model.Call, answered = nobody): Array<Target> {
+    return Array.from(new Map(all.map((target) => [nameOf(target), target])).values())
+      .filter((target) => Model.settle(this.lockOf(target), call, answered))
+  }
+
+  readonly connect: Server["connect"] = (inboxId) =>
+    Effect.gen(this, function*() {
       const inbox = yield* Effect.acquireRelease(Mailbox.make<InboxEvent>(), (mailbox) => mailbox.shutdown)
       yield* Effect.acquireRelease(
-        Effect.sync(() => inboxes.set(inboxId, (event) => inbox.unsafeOffer(event))),
-        () => Effect.sync(() => inboxes.delete(inboxId))
+        Effect.sync(() => this.inboxes.set(inboxId, (event) => inbox.unsafeOffer(event))),
+        () => Effect.sync(() => this.inboxes.delete(inboxId))
       )
       inbox.unsafeOffer({ _tag: "Subscribed" })
-      return {
-        inbox,
-        probe: Effect.void,
-        acquire: (request) =>
-          step(request.claims, (call) => {
-            const held = request.claims.map((claim) => [lockOf(claim), claim] as const)
-            const { accepted, unsettled } = Model.acquire(held, call, request, inboxId)
-            return { answer: toAcquireAnswer(accepted, held, request.token, call), unsettled }
-          }),
-        refresh: ({ also = [], items, subscribed }) =>
-          step([...items.map((item) => item.target), ...also], (call) => {
-            const answered = new Set(items.map((item) => item.token))
-            for (const { target, ...item } of items) Model.renew(lockOf(target), call, item.token, item, subscribed)
-            const unsettled = settleAll([...items.map((item) => item.target), ...also], call, answered)
-            const answer: ReadonlyArray<Answer> = items.map(({ target, token }) =>
-              Model.statusOf(lockOf(target), call, token)
-            )
-            return { answer, unsettled }
-          }),
-        leave: (items) =>
-          step(items.map((item) => item.target), (call) => {
-            for (const { target, token } of items) Model.leave(lockOf(target), call, token, 0)
-            return { answer: items.map(() => undefined), unsettled: settleAll(items.map((item) => item.target), call) }
-          }),
-        revoke: (target, fence) =>
-          step([target], (call) => {
-            const answer = Model.revoke(lockOf(target), call, fence)
-            return { answer, unsettled: settleAll([target], call) }
-          }),
-        inspect: (target) => step([target], (call) => Model.inspect(lockOf(target), call))
-      }
+      return { inbox, probe: Effect.void, ...verbs(this, inboxId) }
     })
+}
 
-  return { locks, connect }
+const verbs = (server: ServerImpl, inboxId: string): Omit<Store, "inbox" | "probe"> => ({
+  acquire: (request) =>
+    server.step(request.claims, (call) => {
+      const held = request.claims.map((claim) => [server.lockOf(claim), claim] as const)
+      const { accepted, ...rest } = Model.acquire(held, call, request, inboxId)
+      return { answer: toAcquireAnswer(accepted, held, request.token, call), ...rest }
+    }),
+  refresh: ({ also = [], items, subscribed }) => {
+    const targets = [...items.map((item) => item.target), ...also]
+    return server.step(targets, (call) => {
+      const answered = new Set(items.map((item) => item.token))
+      for (const { target, ...item } of items) Model.renew(server.lockOf(target), call, item.token, item, subscribed)
+      const unsettled = server.settleAll(targets, call, answered)
+      const answer: ReadonlyArray<Answer> = items.map(({ target, token }) =>
+        Model.statusOf(server.lockOf(target), call, token)
+      )
+      return { answer, unsettled }
+    })
+  },
+  leave: (items) => {
+    const targets = items.map((item) => item.target)
+    return server.step(targets, (call) => {
+      for (const { target, token } of items) Model.leave(server.lockOf(target), call, token, 0)
+      return { answer: items.map(() => undefined), unsettled: server.settleAll(targets, call) }
+    })
+  },
+  lower: (target, token, permits) =>
+    server.step([target], (call) => {
+      Model.lower(server.lockOf(target), token, permits)
+      const unsettled = server.settleAll([target], call)
+      return { answer: Model.statusOf(server.lockOf(target), call, token), unsettled }
+    }),
+  revoke: (target, fence) =>
+    server.step([target], (call) => {
+      const answer = Model.revoke(server.lockOf(target), call, fence)
+      return { answer, unsettled: server.settleAll([target], call) }
+    }),
+  inspect: (target) => server.step([target], (call) => Model.inspect(server.lockOf(target), call))
 })
+
+const nameOf = (target: Target): string => `${target.kind}:${target.key}`
 
 const nobody: ReadonlySet<string> = new Set()
 
@@ -105,10 +125,8 @@ const toAcquireAnswer = (
   call: Model.Call
 ): AcquireAnswer => {
   if (!accepted) {
-    return {
-      _tag: "Refused",
-      blockers: locks.flatMap(([lock, claim]) => Model.blocker(lock, claim, call))
-    }
+    const blockers = locks.flatMap(([lock, claim]) => Model.blocker(lock, claim, call))
+    if (Arr.isNonEmptyArray(blockers)) return { _tag: "Refused", blockers }
   }
   const answers = locks.map(([lock]) => Model.statusOf(lock, call, token))
   const fences = answers.flatMap((answer) => answer._tag === "Held" ? [answer.fence] : [])

@@ -9,8 +9,9 @@
  * - queue: sorted set. Token by its queue number.
  * - alive: sorted set. Token of a waiter (or of a tombstone) by the time until which it counts.
  *
- * An entry is `kind permits number subscribed inbox metadata`: kind h (holder, number = fence), w (waiter, number = its
- * place in the queue) or x (tombstone). Times are milliseconds of this server, read once (R23).
+ * An entry is `kind permits limit number subscribed inbox metadata`: kind h (holder, number = fence), w (waiter, number =
+ * its place in the queue) or x (tombstone); limit is the one that its process asked for. Times are milliseconds of this
+ * server, read once (R23).
  *
  * Invariants: `used` is the sum of permits of all h entries and at most the limit, unless the limit was lowered (R12). A
  * token is in `held` if its entry is h; in `alive` if w or x. A w entry outside `queue` was passed over (R7).
@@ -25,8 +26,8 @@ local DAY = 86400000
 -- R1: digits of a fence must survive the way into a string.
 local function text(number) return string.format("%.0f", number) end
 
-local function pack(kind, permits, number, subscribed, inbox, metadata)
-  return table.concat({ kind, permits, text(number), subscribed, inbox, metadata }, " ")
+local function pack(kind, permits, limit, number, subscribed, inbox, metadata)
+  return table.concat({ kind, permits, limit, text(number), subscribed, inbox, metadata }, " ")
 end
 
 -- What this library has written, or nil.
@@ -66,14 +67,19 @@ end
 local function read(lock, token)
   local value = call("HGET", lock.state, token)
   if not value then return nil end
-  local kind, permits, number, subscribed, inbox, metadata = string.match(value, "^(%a) (%d+) (%d+) (%d) (%S+) (.*)$")
+  local kind, permits, limit, number, subscribed, inbox, metadata =
+    string.match(value, "^(%a) (%d+) (%d+) (%d+) (%d) (%S+) (.*)$")
   if not kind then return nil end
-  return { kind = kind, permits = tonumber(permits), number = tonumber(number), subscribed = subscribed, inbox = inbox, metadata = metadata }
+  return {
+    kind = kind, permits = tonumber(permits), limit = tonumber(limit), number = tonumber(number),
+    subscribed = subscribed, inbox = inbox, metadata = metadata
+  }
 end
 
 local function write(lock, token, entry)
   lock.dirty = true
-  call("HSET", lock.state, token, pack(entry.kind, entry.permits, entry.number, entry.subscribed, entry.inbox, entry.metadata))
+  local packed = pack(entry.kind, entry.permits, entry.limit, entry.number, entry.subscribed, entry.inbox, entry.metadata)
+  call("HSET", lock.state, token, packed)
 end
 
 -- R8: the delete comes first: a full Redis refuses a script whose first write is not one.
@@ -206,10 +212,19 @@ local function publish()
   end
 end
 
+-- When the first of the present leases ends, its fence and metadata: -1, 0 and "" when there is none. Asked after the
+-- last change of holders, so once is enough.
 local function firstEnd(lock)
-  local first = lock.holders > 0 and call("ZRANGE", lock.held, 0, 0, "WITHSCORES") or {}
-  if not first[1] then return -1, nil end
-  return math.max(0, tonumber(first[2]) - now), first[1]
+  if not lock.first then
+    local first = lock.holders > 0 and call("ZRANGE", lock.held, 0, 0, "WITHSCORES") or {}
+    local entry = first[1] and read(lock, first[1])
+    lock.first = {
+      first[1] and math.max(0, tonumber(first[2]) - now) or -1,
+      text(entry and entry.number or 0),
+      entry and entry.metadata or ""
+    }
+  end
+  return unpack(lock.first)
 end
 
 -- R6: never to an earlier end. R2: never what is not there, or no longer in force.
@@ -240,7 +255,7 @@ local function renew(lock, token, ttl, liveness, subscribed)
   end
 end
 
--- held, remaining, fence; or waiting, remaining, last fence, rank, end of the first lease; or gone.
+-- held, remaining, fence; or waiting, remaining, last fence, rank, and what firstEnd says; or gone.
 local function answer(lock, token)
   local entry = read(lock, token)
   if entry and entry.kind == "h" then
@@ -249,7 +264,7 @@ local function answer(lock, token)
   elseif entry and entry.kind == "w" then
     local remaining = tonumber(call("ZSCORE", lock.alive, token) or "0") - now
     if remaining > 0 then
-      return { "waiting", remaining, text(lock.last), call("ZRANK", lock.queue, token) or 0, (firstEnd(lock)) }
+      return { "waiting", remaining, text(lock.last), call("ZRANK", lock.queue, token) or 0, firstEnd(lock) }
     end
   end
   return { "gone" }

@@ -1,7 +1,7 @@
-/** The scripts for operators: look at a lock, and take it away. */
+/** The scripts for single locks: lower what a holder has, take it away, look. */
 import * as Schema from "effect/Schema"
 import type { LockKeys } from "./script.js"
-import { script, Unsettled, Whole } from "./script.js"
+import { ItemAnswer, script, Unsettled, Whole } from "./script.js"
 
 /**
  * Takes the lock from every holder whose fence is at most the one given, and tells them. A later grant is never
@@ -33,6 +33,35 @@ return { text(now), lock.unsettled and { 1 } or {}, revoked }`
 })
 
 /**
+ * Lowers what a holder has, and grants what that frees. Twice, or of a token that is gone, it changes nothing.
+ *
+ * @internal
+ */
+export const lower = script({
+  name: "lower",
+  keys: (input: { readonly lock: LockKeys; readonly token: string; readonly permits: number }) => [...input.lock],
+  args: (input) => [input.token, input.permits],
+  reply: Schema.Tuple(Whole, Unsettled, ItemAnswer),
+  lua: `
+local token, permits = ARGV[1], tonumber(ARGV[2])
+local lock = open(1)
+-- A delete that deletes nothing: what follows is then let through by a full Redis (R8).
+call("HDEL", lock.state, "#")
+expire(lock)
+local entry = read(lock, token)
+if entry and entry.kind == "h" and entry.permits > permits then
+  lock.used = lock.used - entry.permits + permits
+  entry.permits = permits
+  write(lock, token, entry)
+end
+grant(lock, {})
+local reply = answer(lock, token)
+close(lock)
+publish()
+return { text(now), lock.unsettled and { 1 } or {}, reply }`
+})
+
+/**
  * Looks, and changes nothing. Tokens are secrets and are not told (R19).
  *
  * @internal
@@ -45,7 +74,8 @@ export const inspect = script({
     Whole,
     // limit, used, waiting, last fence
     Schema.Tuple(Whole, Whole, Whole, Whole),
-    Schema.Array(Schema.Tuple(Whole, Whole, Whole, Schema.String))
+    // fence, permits, limit, remaining, metadata
+    Schema.Array(Schema.Tuple(Whole, Whole, Whole, Whole, Schema.String))
   ),
   lua: `
 local lock = open(1)
@@ -54,7 +84,7 @@ for _, token in ipairs(call("ZRANGEBYSCORE", lock.held, "(" .. text(now), "+inf"
   local entry = read(lock, token)
   if entry then
     local remaining = tonumber(call("ZSCORE", lock.held, token)) - now
-    holders[#holders + 1] = { text(entry.number), entry.permits, remaining, entry.metadata }
+    holders[#holders + 1] = { text(entry.number), entry.permits, entry.limit, remaining, entry.metadata }
     used = used + entry.permits
   end
 end

@@ -1,6 +1,8 @@
 /** From what a script replied to what the store port answers. */
+import * as Arr from "effect/Array"
 import { BackendError } from "../../DlockError.js"
-import type { AcquireAnswer, Answer, Inspection, Settled, Target, Waiting } from "../store.js"
+import type { AcquireAnswer, Acquired, Answer, Claim, Holder, Inspection, Settled, Target, Waiting } from "../store.js"
+import type * as Acquire from "./acquire.js"
 import { classify } from "./link.js"
 import type * as Operations from "./operations.js"
 import type { Script } from "./script.js"
@@ -8,55 +10,74 @@ import type * as Scripts from "./scripts.js"
 
 type ReplyOf<S> = S extends Script<infer _In, infer Reply> ? Reply : never
 
+type AcquireReply = Exclude<ReplyOf<typeof Acquire.acquire>, readonly [number, "late", ...ReadonlyArray<unknown>]>
+
 export const settled = <A>(
   answer: A,
   unsettled: ReadonlyArray<number>,
   targets: ReadonlyArray<Target>
 ): Settled<A> => ({ answer, unsettled: unsettled.flatMap((index) => targets[index - 1] ?? []) })
 
-const present = (millis: number): number | undefined => millis < 0 ? undefined : millis
+const holder = (endsMillis: number, fence: number, metadata: string): Holder | undefined =>
+  endsMillis < 0 ? undefined : { endsMillis, fence, metadata }
 
-const waiting = (remainingMillis: number, lastFence: number, rank: number, endsMillis: number): Waiting => ({
-  _tag: "Waiting",
-  remainingMillis,
-  lastFence,
-  rank,
-  holderEndsMillis: present(endsMillis)
-})
+const waiting = (
+  [remainingMillis, lastFence, rank, ...first]: readonly [number, number, number, number, number, string]
+): Waiting => ({ _tag: "Waiting", remainingMillis, lastFence, rank, holder: holder(...first) })
 
 /** The server refused one item of a batch: its words, as it would have said them to a single command. */
 export const refusal = (operation: string, words: string): BackendError =>
   new BackendError({ operation, ...classify(Object.assign(new Error(words), { name: "ReplyError" })) })
 
-export const acquireAnswer = (
-  reply: Exclude<ReplyOf<typeof Scripts.acquire>, readonly [number, "late", ...ReadonlyArray<unknown>]>,
-  targets: ReadonlyArray<Target>
-): AcquireAnswer => {
+const acquireAnswer = (reply: AcquireReply, claims: ReadonlyArray<Claim>): AcquireAnswer => {
   switch (reply[1]) {
     case "granted":
       return { _tag: "Granted", remainingMillis: reply[3], fences: reply[4] }
     case "waiting":
-      return waiting(reply[3], reply[4], reply[5], reply[6])
+      return waiting([reply[3], reply[4], reply[5], reply[6], reply[7], reply[8]])
     case "refused":
       return {
         _tag: "Refused",
-        blockers: reply[3].map(([index, endsMillis, metadata]) => ({
-          key: targets[index - 1]?.key ?? "",
-          metadata,
-          endsMillis: present(endsMillis)
-        }))
+        blockers: Arr.map(
+          reply[3],
+          ([index, ...first]) => ({ key: claims[index - 1]?.key ?? "", holder: holder(...first) })
+        )
       }
     case "gone":
       return { _tag: "Gone" }
   }
 }
 
+const formerLimits = (reply: AcquireReply) => {
+  switch (reply[1]) {
+    case "granted":
+      return reply[5]
+    case "waiting":
+      return reply[9]
+    case "refused":
+      return reply[4]
+    case "gone":
+      return undefined
+  }
+}
+
+const noFormerLimits: Acquired["formerLimits"] = []
+
+export const acquired = (reply: AcquireReply, claims: ReadonlyArray<Claim>): Acquired => ({
+  answer: acquireAnswer(reply, claims),
+  unsettled: reply[2].flatMap((index) => claims[index - 1] ?? []),
+  formerLimits: formerLimits(reply)?.flatMap(([index, limit]) => {
+    const claim = claims[index - 1]
+    return claim ? [{ claim, limit }] : []
+  }) ?? noFormerLimits
+})
+
 export const refreshAnswer = (item: ReplyOf<typeof Scripts.refresh>[2][number]): Answer => {
   switch (item[0]) {
     case "held":
       return { _tag: "Held", remainingMillis: item[1], fence: item[2] }
     case "waiting":
-      return waiting(item[1], item[2], item[3], item[4])
+      return waiting([item[1], item[2], item[3], item[4], item[5], item[6]])
     case "gone":
       return { _tag: "Gone" }
     case "failed":
@@ -71,5 +92,11 @@ export const inspection = (
   used,
   waiting,
   lastFence,
-  holders: holders.map(([fence, permits, remainingMillis, metadata]) => ({ fence, permits, remainingMillis, metadata }))
+  holders: holders.map(([fence, permits, limit, remainingMillis, metadata]) => ({
+    fence,
+    permits,
+    limit,
+    remainingMillis,
+    metadata
+  }))
 })

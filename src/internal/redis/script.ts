@@ -35,6 +35,18 @@ export const Whole: Schema.Schema<number> = Schema.declare([], {
  */
 export const Unsettled = Schema.Array(Whole)
 
+/**
+ * What the server says of a token.
+ *
+ * @internal
+ */
+export const ItemAnswer = Schema.Union(
+  Schema.Tuple(Schema.Literal("gone")),
+  Schema.Tuple(Schema.Literal("held"), Whole, Whole),
+  Schema.Tuple(Schema.Literal("waiting"), Whole, Whole, Whole, Whole, Whole, Schema.String),
+  Schema.Tuple(Schema.Literal("failed"), Schema.String)
+)
+
 /** @internal */
 export const flatKeys = (locks: ReadonlyArray<LockKeys>): Array<string> => locks.flat()
 

@@ -7,7 +7,8 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { BackendError } from "../../DlockError.js"
 import * as Key from "../key.js"
-import type { AcquireAnswer, AcquireRequest, Settled, Store, Target } from "../store.js"
+import type { Acquired, AcquireRequest, Store, Target } from "../store.js"
+import * as Acquire from "./acquire.js"
 import type { Connection } from "./link.js"
 import * as Link from "./link.js"
 import * as Operations from "./operations.js"
@@ -67,9 +68,9 @@ class RedisStore implements Store {
         : Effect.zipRight(this.runner.synchronize, this.acquireOnce(request, true))
     )
 
-  acquireOnce(request: AcquireRequest, mayRepeat: boolean): Effect.Effect<Settled<AcquireAnswer>, BackendError> {
+  acquireOnce(request: AcquireRequest, mayRepeat: boolean): Effect.Effect<Acquired, BackendError> {
     const { claims, token } = request
-    return this.runner.run(Scripts.acquire, () => {
+    return this.runner.run(Acquire.acquire, () => {
       const notAfter = this.runner.serverMillis() + this.commandTimeoutMillis
       this.unanswered.sent(token, notAfter)
       return {
@@ -87,7 +88,7 @@ class RedisStore implements Store {
     }, (reply) => {
       this.unanswered.answered(token)
       if (reply[1] !== "late") {
-        return Effect.succeed(Replies.settled(Replies.acquireAnswer(reply, claims), reply[2], claims))
+        return Effect.succeed(Replies.acquired(reply, claims))
       }
       // The server's clock went ahead. Nothing was created, and this reply has told the new time.
       return mayRepeat ? this.acquireOnce(request, false) : Effect.fail(tooLate())
@@ -135,6 +136,13 @@ class RedisStore implements Store {
       Operations.revoke,
       () => ({ lock: this.keysOf(target), fence }),
       ([, unsettled, revoked]) => Effect.succeed(Replies.settled(revoked, unsettled, [target]))
+    )
+
+  readonly lower: Store["lower"] = (target, token, permits) =>
+    this.runner.run(
+      Operations.lower,
+      () => ({ lock: this.keysOf(target), token, permits }),
+      ([, unsettled, answer]) => Effect.succeed(Replies.settled(Replies.refreshAnswer(answer), unsettled, [target]))
     )
 
   readonly inspect: Store["inspect"] = (target) =>

@@ -43,8 +43,9 @@ export const granting = ({ elapse, make, theorem }: Backend): void => {
       yield* a.once("A", { metadata: "host 1", ttl: 30_000 })
       const blockers = refused(yield* b.once("B"))
       assert.lengthOf(blockers, 1)
-      assert.deepInclude(blockers[0], { key, metadata: "host 1" })
-      almost(blockers[0]!.endsMillis, 30_000)
+      assert.strictEqual(blockers[0]!.key, key)
+      assert.strictEqual(blockers[0]!.holder?.metadata, "host 1")
+      almost(blockers[0]!.holder?.endsMillis, 30_000)
     }))
 
   theorem("a refused attempt leaves nothing behind", () =>
@@ -160,7 +161,7 @@ export const granting = ({ elapse, make, theorem }: Backend): void => {
       for (const [i, metadata] of texts.entries()) {
         const terms = { key: `${key}${i}` }
         yield* a.once("A", { ...terms, metadata })
-        assert.strictEqual(refused(yield* b.once("B", terms))[0]!.metadata, metadata)
+        assert.strictEqual(refused(yield* b.once("B", terms))[0]!.holder?.metadata, metadata)
         assert.strictEqual((yield* b.inspect(terms.key)).holders[0]!.metadata, metadata)
         yield* a.lock("waiter", { ...terms, metadata: `${metadata}2` })
         yield* a.store.leave([{ target: target(terms.key), token: "A" }])
@@ -187,8 +188,8 @@ export const granting = ({ elapse, make, theorem }: Backend): void => {
         waiting: 2,
         lastFence: second,
         holders: [
-          { fence: first, permits: 2, metadata: "one" },
-          { fence: second, permits: 1, metadata: "two" }
+          { fence: first, permits: 2, limit: 4, metadata: "one" },
+          { fence: second, permits: 1, limit: 4, metadata: "two" }
         ] as any
       })
       assert.notInclude(JSON.stringify(found), "secret")

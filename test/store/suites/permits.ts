@@ -140,12 +140,12 @@ export const permits = ({ make, theorem }: Backend): void => {
       yield* a.once("A2", { key: keys[1]!, metadata: "two", ttl: 30_000 })
       yield* a.once("A4", { key: keys[3]!, metadata: "four", ttl: 50_000 })
       const blockers = refused(yield* multi(b, "B", keys))
-      assert.deepStrictEqual(blockers.map(({ key, metadata }) => [key, metadata]), [[keys[1]!, "two"], [
+      assert.deepStrictEqual(blockers.map(({ holder, key }) => [key, holder?.metadata]), [[keys[1]!, "two"], [
         keys[3]!,
         "four"
       ]])
-      almost(blockers[0]!.endsMillis, 30_000)
-      almost(blockers[1]!.endsMillis, 50_000)
+      almost(blockers[0]!.holder?.endsMillis, 30_000)
+      almost(blockers[1]!.holder?.endsMillis, 50_000)
       for (const key of keys) gone(yield* b.refresh("B", { key }))
       for (const free of [keys[0]!, keys[2]!]) {
         assert.deepInclude(yield* a.inspect(free), { used: 0, waiting: 0, lastFence: 0, holders: [] })
@@ -204,5 +204,51 @@ export const permits = ({ make, theorem }: Backend): void => {
       held(yield* a.refresh("A", { key: keys[0]! }))
       gone(yield* a.refresh("A", { key: keys[1]! }))
       granted(yield* b.once("B", { key: keys[1]! }))
+    }))
+
+  theorem(
+    "an acquire that changes the limit says what it was, as long as somebody holds",
+    () =>
+      Effect.gen(function*() {
+        const { a, b } = yield* world(make)
+        const formerLimits = (client: Client, token: string, limit: number) =>
+          Effect.map(
+            client.store.acquire(client.request(token, true, { limit })),
+            (acquired) => acquired.formerLimits.map((former) => [former.claim.limit, former.limit])
+          )
+        assert.deepStrictEqual(yield* formerLimits(a, "A", 3), [])
+        assert.deepStrictEqual(yield* formerLimits(b, "B", 5), [[5, 3]])
+        assert.deepStrictEqual(yield* formerLimits(b, "B2", 5), [])
+        assert.deepStrictEqual(yield* formerLimits(a, "A2", 3), [[3, 5]])
+        // This one has to wait, and says so all the same.
+        assert.deepStrictEqual(yield* formerLimits(b, "B3", 2), [[2, 3]])
+        assert.deepStrictEqual((yield* a.inspect()).holders.map(({ limit }) => limit), [3, 5, 5])
+        yield* a.leave("A", "A2", "B", "B2", "B3")
+        assert.deepStrictEqual(yield* formerLimits(b, "B4", 7), [])
+      })
+  )
+
+  theorem("permits that a holder gives up go to those who wait, and its lease goes on", () =>
+    Effect.gen(function*() {
+      const { a, b, c } = yield* world(make)
+      const limit = 5
+      const fence = granted(yield* a.once("A", { limit, permits: 5 }))
+      waiting(yield* b.lock("B", { limit, permits: 2 }))
+      waiting(yield* c.lock("C", { limit, permits: 3 }))
+      const lower = (token: string, permits: number) =>
+        Effect.map(a.store.lower(target(a.key), token, permits), ({ answer }) => answer)
+      assert.strictEqual(held(yield* lower("A", 1)).fence, fence)
+      held(yield* b.refresh("B"))
+      waiting(yield* c.refresh("C"))
+      assert.deepInclude(yield* a.inspect(), { used: 3 })
+      // Never up again, and twice is once.
+      held(yield* lower("A", 4))
+      held(yield* lower("A", 1))
+      assert.deepInclude(yield* a.inspect(), { used: 3 })
+      assert.strictEqual((yield* lower("nobody", 1))._tag, "Gone")
+      assert.strictEqual((yield* a.store.lower(target(a.key), "C", 1)).answer._tag, "Waiting")
+      yield* a.leave("A")
+      held(yield* c.refresh("C"))
+      assert.deepInclude(yield* a.inspect(), { used: 5 })
     }))
 }

@@ -1,0 +1,83 @@
+/**
+ * Exactly one copy of an effect among all processes: a leader with its work.
+ *
+ * @since 0.1.0
+ */
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Option from "effect/Option"
+import type * as SubscriptionRef from "effect/SubscriptionRef"
+import type { BackendError, InvalidKeyError, LockAcquisitionError } from "./DlockError.js"
+import { Dlock } from "./internal/tag.js"
+import type * as Lock from "./Lock.js"
+
+/**
+ * Who runs the effect.
+ *
+ * @since 0.1.0
+ * @category Models
+ */
+export interface Leader {
+  readonly fencingToken: number
+  /** What it gave as `metadata`. */
+  readonly metadata: string
+  /** Whether it is this call. */
+  readonly isSelf: boolean
+}
+
+/**
+ * @since 0.1.0
+ * @category Models
+ */
+export interface Options extends Pick<Lock.Options, "ttl" | "wait" | "metadata"> {
+  /**
+   * Keeps the key for at least that long after it was taken, also when the effect ended or this process stopped before.
+   * So hosts whose clocks differ by less do not run a short job twice.
+   */
+  readonly hold?: Duration.DurationInput | undefined
+  /**
+   * Kept up to date with who leads: at once for this process, with each heartbeat (every third of `ttl`) for others;
+   * `None` while nobody is known to. Follow it with `changes`.
+   */
+  readonly leader?: SubscriptionRef.SubscriptionRef<Option.Option<Leader>> | undefined
+}
+
+/**
+ * Waits to be the only one, in order of arrival, and runs the effect. When the lease is lost, the effect is interrupted
+ * before another process can start it, and this one stands again. Ends as the effect ends, and then another process that
+ * stands runs it; so what is to go on for ever should not end.
+ *
+ * It goes on standing while Redis is away. `BackendError` comes only when Redis refuses, and when there is a `wait`.
+ *
+ * **Interruption**: interrupts the effect, waits for its end, and passes on at once, unless `hold` says otherwise.
+ *
+ * A job that many hosts start by the clock runs once for each tick: either one host at a time has the whole schedule, or
+ * each has it, and those that come second find the key held (`wait: 0`) for as long as their clocks may differ (`hold`).
+ *
+ * @example
+ * ```ts
+ * import { Effect, Schedule } from "effect"
+ * import { Dlock } from "effect-dlock"
+ *
+ * const report = Effect.log("the nightly report")
+ * const nightly = Schedule.cron("0 3 * * *")
+ *
+ * // The leader has the schedule. Another takes over when it dies.
+ * export const byLeader = Dlock.singleton("nightly", Effect.schedule(report, nightly))
+ *
+ * // Every host has the schedule. The first of each night runs the report.
+ * export const byFirst = Dlock.singleton("nightly", report, { wait: 0, hold: "1 minute" }).pipe(
+ *   Effect.catchTag("LockAcquisitionError", () => Effect.void),
+ *   Effect.schedule(nightly)
+ * )
+ * ```
+ *
+ * @since 0.1.0
+ * @category Combinators
+ */
+export const singleton = <A, E, R>(
+  key: string,
+  effect: Effect.Effect<A, E, R>,
+  options?: Options
+): Effect.Effect<A, E | LockAcquisitionError | BackendError | InvalidKeyError, R | Dlock> =>
+  Effect.flatMap(Dlock, (dlock) => dlock.singleton(key, effect, options))

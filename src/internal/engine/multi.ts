@@ -1,0 +1,77 @@
+/**
+ * Several claims as one lease.
+ *
+ *   all at once --granted-----------------------------------------------> Held
+ *     |     ^                                                              ^
+ *     |     +---one was lost on the way: give back the others---+          |
+ *     | refused, and the caller waits                           |          |
+ *     +--> one after the other, keeping those before ------all had, merged-+
+ *
+ * Invariants:
+ * - Claims are in canonical order. Whoever waits while it holds waits only for a claim that comes later in the one order
+ *   of all, so no circle of waiters can close (R20).
+ * - Whatever ends the attempt other than with the merged lease gives back every part.
+ */
+import * as Effect from "effect/Effect"
+import type { BackendError, LockAcquisitionError } from "../../DlockError.js"
+import type { Engine, Request, Restore } from "./engine.js"
+import type { Lease } from "./lease.js"
+
+interface Refused {
+  readonly _tag: "Refused"
+  readonly failed: ReadonlyArray<LockAcquisitionError>
+}
+
+/** To be run as `Engine.acquire` is. A single claim is its business alone. */
+export const acquire = <E>(
+  engine: Engine,
+  request: Request<E>,
+  restore: Restore
+): Effect.Effect<Lease, E | BackendError> =>
+  request.claims.length === 1 || !request.waits
+    ? engine.acquire(request, restore)
+    : Effect.suspend(() => attempt(engine, request, restore, engine.keeper.now()))
+
+const attempt = <E>(
+  engine: Engine,
+  request: Request<E>,
+  restore: Restore,
+  startedAt: number
+): Effect.Effect<Lease, E | BackendError> => {
+  const refuse = (failed: ReadonlyArray<LockAcquisitionError>): Refused => ({ _tag: "Refused", failed })
+  return Effect.catchTag(
+    engine.acquire({ ...request, waits: false, refuse }, restore, startedAt),
+    "Refused",
+    ({ failed: [first] }) =>
+      // Its time may have been over before an answer came.
+      first?.reason === "Timeout"
+        ? Effect.fail(request.refuse([first]))
+        : inTurn(engine, request, restore, startedAt)
+  )
+}
+
+const inTurn = <E>(
+  engine: Engine,
+  request: Request<E>,
+  restore: Restore,
+  startedAt: number
+): Effect.Effect<Lease, E | BackendError> => {
+  const parts: Array<Lease> = []
+  // The terms that limit how long it is held begin when all are had.
+  const terms = { ...request, renew: true, maxHoldMillis: Infinity }
+  const take = (claim: Request<E>["claims"][number]) =>
+    Effect.map(engine.acquire({ ...terms, claims: [claim] }, restore, startedAt), (part) => parts.push(part))
+  return Effect.matchCauseEffect(Effect.forEach(request.claims, take, { discard: true }), {
+    onFailure: (cause) => Effect.zipRight(giveBack(engine, parts), Effect.failCause(cause)),
+    onSuccess: () => {
+      const lease = engine.keeper.merge(parts, request)
+      return lease === undefined
+        ? Effect.zipRight(giveBack(engine, parts), attempt(engine, request, restore, startedAt))
+        : Effect.succeed(lease)
+    }
+  })
+}
+
+/** Nothing is held afterwards, as far as the store answers; the rest goes on in the background. */
+const giveBack = (engine: Engine, parts: ReadonlyArray<Lease>): Effect.Effect<void> =>
+  Effect.forEach(parts, (part) => Effect.ignore(engine.release(part)), { concurrency: "unbounded", discard: true })

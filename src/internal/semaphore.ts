@@ -1,0 +1,95 @@
+/** Semaphores: leases on some of the permits of a key. */
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Option from "effect/Option"
+import * as Scope from "effect/Scope"
+import type { InvalidKeyError, LockAcquisitionError } from "../DlockError.js"
+import type * as Semaphore from "../Semaphore.js"
+import type { Request } from "./engine/engine.js"
+import * as Key from "./key.js"
+import { LockImpl } from "./lock.js"
+import type { Env } from "./locks.js"
+import { guarded, orDie, requestOf, scoped, span } from "./locks.js"
+import { permits as decodePermits } from "./options.js"
+import type { Claim } from "./store.js"
+
+export const make = (
+  env: Env,
+  key: string,
+  options: Semaphore.Options | undefined
+): Effect.Effect<Semaphore.Semaphore, InvalidKeyError> =>
+  Effect.zipWith(
+    orDie(decodePermits(options?.permits ?? 1)),
+    Key.validate(key),
+    (permits, key) => new SemaphoreImpl(env, key, permits, options)
+  )
+
+class SemaphoreImpl implements Semaphore.Semaphore {
+  // Private at run time too: what is printed must not show the engine, with the tokens of others in it (R19).
+  readonly #env: Env
+  readonly #options: Semaphore.Options | undefined
+
+  constructor(env: Env, readonly key: string, readonly permits: number, options: Semaphore.Options | undefined) {
+    this.#env = env
+    this.#options = options
+  }
+
+  #request(permits: number, waits: boolean): Effect.Effect<Request<LockAcquisitionError>, LockAcquisitionError> {
+    const decoded = decodePermits(permits)
+    if (Either.isLeft(decoded)) return Effect.die(decoded.left)
+    const claim: Claim = { kind: "semaphore", key: this.key, permits, limit: this.permits }
+    // The key was looked at when the semaphore was made.
+    return Effect.catchTag(requestOf(this.#env, claim, this.#options, waits), "InvalidKeyError", Effect.die)
+  }
+
+  #take(permits: number, waits: boolean) {
+    return Effect.flatMap(
+      this.#request(permits, waits),
+      (request) => scoped(this.#env, request, (engine, lease) => new LockImpl(engine, lease))
+    )
+  }
+
+  get take(): Semaphore.Semaphore["take"] {
+    return (permits = 1) => this.#take(permits, true).pipe(span("semaphore.take", this.key))
+  }
+
+  get tryTake(): Semaphore.Semaphore["tryTake"] {
+    return (permits = 1) =>
+      Effect.asSome(this.#take(permits, false)).pipe(
+        // Taken by others is no failure of what only tries.
+        Effect.catchIf(
+          (error) => error._tag === "LockAcquisitionError" && error.reason === "Held",
+          () => Effect.succeedNone
+        ),
+        span("semaphore.tryTake", this.key)
+      )
+  }
+
+  get withPermits(): Semaphore.Semaphore["withPermits"] {
+    return (permits) => (effect) =>
+      Effect.flatMap(this.#request(permits, true), (request) => guarded(this.#env, request, effect)).pipe(
+        span("semaphore.withPermits", this.key)
+      )
+  }
+
+  get withPermitsIfAvailable(): Semaphore.Semaphore["withPermitsIfAvailable"] {
+    return (permits) => (effect) =>
+      Effect.scopedWith((scope) =>
+        Effect.flatMap(
+          Scope.extend(this.tryTake(permits), scope),
+          Option.match({
+            onNone: () => Effect.succeedNone,
+            onSome: (lock) => Effect.asSome(lock.guard(effect))
+          })
+        )
+      )
+  }
+
+  get available(): Semaphore.Semaphore["available"] {
+    return Effect.map(
+      this.#env.engine.store.inspect({ kind: "semaphore", key: this.key }),
+      ({ limit, used, waiting }) =>
+        used === 0 && waiting === 0 ? this.permits : waiting > 0 ? 0 : Math.max(0, limit - used)
+    ).pipe(span("semaphore.available", this.key))
+  }
+}

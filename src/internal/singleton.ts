@@ -1,0 +1,103 @@
+/**
+ * One copy of an effect among all processes.
+ *
+ *   Standing --granted--> Leading --lease lost, the effect interrupted--> Standing
+ *                            |
+ *                            +--the effect ended, or the caller was interrupted--> done; kept for the rest of `hold`
+ */
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Runtime from "effect/Runtime"
+import * as Schedule from "effect/Schedule"
+import * as SubscriptionRef from "effect/SubscriptionRef"
+import type { BackendError, InvalidKeyError, LockAcquisitionError } from "../DlockError.js"
+import type * as Singleton from "../Singleton.js"
+import type { Engine, Request } from "./engine/engine.js"
+import type { Lease } from "./engine/lease.js"
+import { guard } from "./lock.js"
+import type { Env } from "./locks.js"
+import { orDie, releaseQuietly, requestOf, unlessReentrant } from "./locks.js"
+import { holdMillis } from "./options.js"
+import * as Reentrancy from "./reentrancy.js"
+import type { Holder } from "./store.js"
+
+/** Redis being away is no reason to stop standing. */
+const backOff = Schedule.exponential("100 millis").pipe(Schedule.union(Schedule.spaced("5 seconds")), Schedule.jittered)
+
+export const run = <A, E, R>(
+  env: Env,
+  key: string,
+  effect: Effect.Effect<A, E, R>,
+  options: Singleton.Options | undefined
+): Effect.Effect<A, E | LockAcquisitionError | BackendError | InvalidKeyError, R> =>
+  Effect.gen(function*() {
+    const hold = yield* orDie(holdMillis(options?.hold))
+    const leader = yield* follow(options?.leader)
+    const request = yield* requestOf(env, { kind: "lock", key, permits: 1, limit: 1 }, options, true)
+    const standing = { ...request, onHolder: leader.onHolder }
+    const attempt = lead(env.engine, standing, effect, hold, leader)
+    const patient = request.waits && request.waitMillis === Infinity
+      ? Effect.retry(attempt, { schedule: backOff, while: isAway })
+      : attempt
+    const stand: Effect.Effect<A, E | LockAcquisitionError | BackendError, R> = Effect.flatMap(
+      patient,
+      (ended) => ended === lost ? stand : ended
+    )
+    return yield* unlessReentrant(env.engine, request, stand)
+  })
+
+const isAway = (error: LockAcquisitionError | BackendError): boolean =>
+  error._tag === "BackendError" && error.reason !== "Refused"
+
+const lost = Symbol()
+
+/** Waits for the lock and runs the effect. Says how that ended, or that the lease was lost under it. */
+const lead = <A, E, R>(
+  engine: Engine,
+  request: Request<LockAcquisitionError>,
+  effect: Effect.Effect<A, E, R>,
+  hold: number,
+  leader: Follower
+): Effect.Effect<Exit.Exit<A, E> | typeof lost, LockAcquisitionError | BackendError, R> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function*() {
+      const lease = yield* engine.acquire(request, restore)
+      const since = engine.keeper.now()
+      yield* Reentrancy.note(engine, lease)
+      leader.onSelf(lease, request.metadata)
+      const exit = yield* Effect.exit(restore(guard(engine, lease, effect)))
+      leader.onHolder(undefined)
+      const left = hold - (engine.keeper.now() - since)
+      const isLost = lease.state._tag === "Ended" && lease.state.reason !== undefined
+      yield* left > 0 ? engine.releaseAfter(lease, left) : releaseQuietly(engine, lease)
+      yield* Reentrancy.forget
+      // SAFETY: `guard` adds only the loss of this lease to the errors of the effect.
+      return isLost && !Exit.isInterrupted(exit) ? lost : exit as Exit.Exit<A, E>
+    })
+  )
+
+/** Keeps the caller's ref up to date. */
+interface Follower {
+  readonly onHolder: (holder: Holder | undefined) => void
+  readonly onSelf: (lease: Lease, metadata: string) => void
+}
+
+const follow = (ref: Singleton.Options["leader"]): Effect.Effect<Follower> =>
+  Effect.map(Effect.runtime<never>(), (runtime) => {
+    const set = (leader: Option.Option<Singleton.Leader>): void => {
+      if (ref !== undefined) Runtime.runFork(runtime)(SubscriptionRef.set(ref, leader))
+    }
+    return {
+      onHolder: (holder) =>
+        set(
+          Option.map(Option.fromNullable(holder), ({ fence, metadata }) => ({
+            fencingToken: fence,
+            metadata,
+            isSelf: false
+          }))
+        ),
+      onSelf: ({ state }, metadata) =>
+        set(Option.some({ fencingToken: state._tag === "Held" ? state.fences[0] ?? 0 : 0, metadata, isSelf: true }))
+    }
+  })

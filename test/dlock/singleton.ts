@@ -1,0 +1,139 @@
+/** What holds for singletons. */
+import { assert, describe } from "@effect/vitest"
+import { Deferred, Effect, Fiber, Option, SubscriptionRef } from "effect"
+import type { Singleton } from "../../src/index.js"
+import type { World } from "./world.js"
+import { newKey, untilFree, untilWaiting } from "./world.js"
+
+export const singleton = ({ elapse, makeServer, name, test, ttlMillis }: World): void => {
+  describe(`singletons on ${name}`, () => {
+    const setup = Effect.gen(function*() {
+      const process = yield* makeServer
+      return { key: yield* newKey, a: yield* process, b: yield* process }
+    })
+    const untilHeld = (dlock: Parameters<typeof untilFree>[0], key: string) =>
+      Effect.repeat(Effect.orDie(dlock.inspect(key)), { until: (found) => found.holders.length === 1 })
+
+    test("one copy runs, and another process takes over when that one is interrupted", () =>
+      Effect.gen(function*() {
+        const { a, b, key } = yield* setup
+        const running: Array<string> = []
+        const job = (name: string) =>
+          Effect.acquireUseRelease(
+            Effect.sync(() => running.push(name)),
+            () => Effect.never,
+            () => Effect.sync(() => running.splice(running.indexOf(name), 1))
+          )
+        const one = yield* Effect.fork(a.dlock.singleton(key, job("one")))
+        yield* untilHeld(a.dlock, key)
+        const two = yield* Effect.fork(b.dlock.singleton(key, job("two")))
+        yield* untilWaiting(a.dlock, key, 1)
+        assert.deepStrictEqual(running, ["one"])
+        yield* Fiber.interrupt(one)
+        yield* untilWaiting(a.dlock, key, 0)
+        yield* Effect.repeat(Effect.zipRight(Effect.yieldNow(), Effect.sync(() => running.length)), {
+          until: (count) => count === 1
+        })
+        assert.deepStrictEqual(running, ["two"])
+        yield* Fiber.interrupt(two)
+        yield* untilFree(a.dlock, key)
+      }))
+
+    test("on loss the effect is interrupted before another starts, and this one stands again", () =>
+      Effect.gen(function*() {
+        const { a, b, key } = yield* setup
+        let starts = 0
+        let ends = 0
+        const job = Effect.acquireUseRelease(
+          Effect.sync(() => {
+            starts++
+          }),
+          () => Effect.never,
+          () => Effect.sync(() => ends++)
+        )
+        const fiber = yield* Effect.fork(a.dlock.singleton(key, job))
+        const untilStarted = (times: number) =>
+          Effect.repeat(Effect.zipRight(Effect.yieldNow(), Effect.sync(() => starts)), { until: (n) => n === times })
+        yield* untilStarted(1)
+        assert.strictEqual(yield* b.dlock.forceRelease(key), 1)
+        yield* untilStarted(2)
+        assert.strictEqual(ends, 1)
+        yield* Fiber.interrupt(fiber)
+      }))
+
+    test("a process that died is followed within its ttl", () =>
+      Effect.gen(function*() {
+        const { a, b, key } = yield* setup
+        const one = yield* Effect.fork(a.dlock.singleton(key, Effect.never))
+        yield* untilHeld(b.dlock, key)
+        const took = yield* Deferred.make<void>()
+        const two = yield* Effect.fork(
+          b.dlock.singleton(key, Effect.zipRight(Deferred.succeed(took, void 0), Effect.never))
+        )
+        yield* untilWaiting(b.dlock, key, 1)
+        yield* a.crash
+        yield* elapse(1.2)
+        yield* Deferred.await(took)
+        yield* Effect.forEach([two, one], Fiber.interrupt)
+      }))
+
+    test("it ends as the effect ends, with its success or its failure", () =>
+      Effect.gen(function*() {
+        const { a, key } = yield* setup
+        assert.strictEqual(yield* a.dlock.singleton(key, Effect.succeed(1)), 1)
+        assert.strictEqual(yield* Effect.flip(a.dlock.singleton(key, Effect.fail("no"))), "no")
+        yield* untilFree(a.dlock, key)
+      }))
+
+    test("hold keeps the key for that long after a short job, and no longer while the process lives", () =>
+      Effect.gen(function*() {
+        const { a, b, key } = yield* setup
+        const options = { hold: ttlMillis * 2, wait: 0 }
+        assert.strictEqual(yield* a.dlock.singleton(key, Effect.succeed("ran"), options), "ran")
+        yield* elapse(1.5)
+        const error = yield* Effect.flip(b.dlock.singleton(key, Effect.dieMessage("it must not run"), options))
+        assert.deepInclude(error, { _tag: "LockAcquisitionError", reason: "Held" })
+        yield* elapse(0.7)
+        assert.strictEqual(yield* b.dlock.singleton(key, Effect.succeed("again"), options), "again")
+      }))
+
+    test("hold stands when the process stops before it is over", () =>
+      Effect.gen(function*() {
+        const { a, b, key } = yield* setup
+        yield* a.dlock.singleton(key, Effect.void, { hold: ttlMillis * 2 })
+        yield* a.crash
+        yield* elapse(1.5)
+        const error = yield* Effect.flip(b.dlock.singleton(key, Effect.void, { wait: 0 }))
+        assert.deepInclude(error, { _tag: "LockAcquisitionError", reason: "Held" })
+        yield* elapse(0.7)
+        yield* b.dlock.singleton(key, Effect.void, { wait: 0 })
+      }))
+
+    test("hold shorter than the ttl ends when it says, not with the lease", () =>
+      Effect.gen(function*() {
+        const { a, b, key } = yield* setup
+        yield* a.dlock.singleton(key, Effect.void, { hold: ttlMillis / 5 })
+        yield* elapse(0.3)
+        yield* untilFree(b.dlock, key)
+      }))
+
+    test("the leader ref tells who leads, here and elsewhere", () =>
+      Effect.gen(function*() {
+        const { a, b, key } = yield* setup
+        const none: Option.Option<Singleton.Leader> = Option.none()
+        const [refA, refB] = yield* Effect.all([SubscriptionRef.make(none), SubscriptionRef.make(none)])
+        const see = (ref: typeof refA, metadata: string, isSelf: boolean) =>
+          Effect.repeat(Effect.zipRight(Effect.yieldNow(), ref.get), {
+            until: Option.exists((leader) => leader.metadata === metadata && leader.isSelf === isSelf)
+          })
+        const one = yield* Effect.fork(a.dlock.singleton(key, Effect.never, { leader: refA, metadata: "one" }))
+        yield* see(refA, "one", true)
+        const two = yield* Effect.fork(b.dlock.singleton(key, Effect.never, { leader: refB, metadata: "two" }))
+        yield* see(refB, "one", false)
+        yield* Fiber.interrupt(one)
+        yield* see(refB, "two", true)
+        assert.deepStrictEqual(yield* refA.get, none)
+        yield* Fiber.interrupt(two)
+      }))
+  })
+}
