@@ -1,0 +1,227 @@
+/** The rules of docs/protocol.md for leases on several keys, one interleaving each. */
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Exit, Fiber, Logger, TestClock } from "effect"
+import type { LockAcquisitionError } from "../../src/DlockError.js"
+import type { Request } from "../../src/internal/engine/engine.js"
+import * as Multi from "../../src/internal/engine/multi.js"
+import type { Claim, Target } from "../../src/internal/store.js"
+import { granted, settleFibers, setup, ttlMillis, waiting } from "./handStore.js"
+
+const claim = (key: string, more?: Partial<Claim>): Claim => ({ kind: "lock", key, permits: 1, limit: 1, ...more })
+const keysOf = (items: ReadonlyArray<{ readonly target: Target }>) => items.map((item) => item.target.key)
+const heldFor = (remainingMillis: number) => ({ _tag: "Held" as const, remainingMillis, fence: 7 })
+
+const refusedBy = (key: string) => ({
+  _tag: "Refused" as const,
+  blockers: [{ key, holder: { endsMillis: 1_000, fence: 3, metadata: "holder" } }] as const
+})
+
+const multi = Effect.map(setup, (hands) => ({
+  ...hands,
+  ask: (options: Partial<Request<ReadonlyArray<LockAcquisitionError>>>) =>
+    Effect.fork(Effect.uninterruptibleMask((restore) =>
+      Multi.acquire(hands.engine, {
+        ...hands.request,
+        claims: [claim("a"), claim("b"), claim("c")],
+        refuse: (failed) => failed,
+        ...options
+      }, restore)
+    ))
+}))
+
+describe("a lease on several keys", () => {
+  const asked = Effect.flatMap(multi, ({ acquire, ask, ...hands }) =>
+    Effect.gen(function*() {
+      const fiber = yield* ask({})
+      const request = yield* acquire.next
+      assert.deepStrictEqual(request.input.claims.map(({ key }) => key), ["a", "b", "c"])
+      assert.isFalse(request.input.wait)
+      request.reply(granted(7))
+      return { ...hands, lease: yield* Effect.orDie(Fiber.join(fiber)) }
+    }))
+
+  it.scoped("is renewed with one item for each key, and lasts as long as the shortest", () =>
+    Effect.gen(function*() {
+      const { engine, lease, refresh } = yield* asked
+      yield* TestClock.adjust(ttlMillis / 3)
+      const renewal = yield* refresh.next
+      assert.deepStrictEqual(keysOf(renewal.input.items), ["a", "b", "c"])
+      renewal.reply([heldFor(ttlMillis), heldFor(ttlMillis * 0.9), heldFor(ttlMillis)])
+      yield* settleFibers
+      assert.isAtMost(yield* engine.remaining(lease), ttlMillis * 0.9)
+    }))
+
+  for (const answer of [{ _tag: "Gone" as const }, waiting()]) {
+    it.scoped(`is lost as a whole, and all of it given back, when one key is ${answer._tag}`, () =>
+      Effect.gen(function*() {
+        const { engine, lease, leave, refresh } = yield* asked
+        yield* TestClock.adjust(ttlMillis / 3)
+        const renewal = yield* refresh.next
+        renewal.reply([heldFor(ttlMillis), answer, heldFor(ttlMillis)])
+        const left = yield* leave.next
+        assert.deepStrictEqual(keysOf(left.input), ["a", "b", "c"])
+        assert.strictEqual((yield* Effect.flip(engine.remaining(lease))).reason, "Superseded")
+      }))
+  }
+
+  it.scoped("is released by one command", () =>
+    Effect.gen(function*() {
+      const { engine, lease, leave } = yield* asked
+      const release = yield* Effect.fork(engine.release(lease))
+      const left = yield* leave.next
+      assert.deepStrictEqual(keysOf(left.input), ["a", "b", "c"])
+      left.reply([undefined, undefined, undefined])
+      yield* Fiber.join(release)
+      assert.strictEqual(leave.calls.length, 0)
+    }))
+})
+
+describe("a lease on several keys that is waited for", () => {
+  const inTurn = Effect.flatMap(multi, ({ acquire, ask, ...hands }) =>
+    Effect.gen(function*() {
+      const fiber = yield* ask({ waits: true })
+      const all = yield* acquire.next
+      assert.isFalse(all.input.wait)
+      all.reply(refusedBy("b"))
+      const next = (key: string) =>
+        Effect.map(acquire.next, (request) => {
+          assert.deepStrictEqual(request.input.claims.map((_) => _.key), [key])
+          assert.isTrue(request.input.wait)
+          return request
+        })
+      return { ...hands, acquire, fiber, next }
+    }))
+
+  it.scoped("is asked for at once first, and then key by key in order", () =>
+    Effect.gen(function*() {
+      const { engine, fiber, leave, next, refresh, send } = yield* inTurn
+      const a = yield* next("a")
+      a.reply(granted(7))
+      const b = yield* next("b")
+      b.reply(waiting({ lastFence: 100 }))
+      yield* settleFibers
+      yield* send({ _tag: "Granted", token: b.input.token, fence: 101 })
+      const c = yield* next("c")
+      c.reply(granted(8))
+      const lease = yield* Effect.orDie(Fiber.join(fiber))
+      assert(lease.state._tag === "Held")
+      assert.deepStrictEqual(lease.state.fences, [7, 101, 8])
+      // From here on it is one: renewed in one batch, by the tokens that got it.
+      yield* TestClock.adjust(ttlMillis / 3)
+      const renewal = yield* refresh.next
+      assert.deepStrictEqual(
+        renewal.input.items.map(({ target, token }) => [target.key, token]),
+        [["a", a.input.token], ["b", b.input.token], ["c", c.input.token]]
+      )
+      // And lost as one, by a message for any of its tokens.
+      yield* send({ _tag: "Revoked", token: b.input.token, fence: 101 })
+      const left = yield* leave.next
+      assert.deepStrictEqual(keysOf(left.input), ["a", "b", "c"])
+      assert.strictEqual((yield* Effect.flip(engine.remaining(lease))).reason, "Revoked")
+    }))
+
+  it.scoped("starts again when a key was lost on the way, and gives back the others (R20)", () =>
+    Effect.gen(function*() {
+      const { acquire, leave, next, refresh } = yield* inTurn
+      const a = yield* next("a")
+      a.reply(granted(7))
+      const b = yield* next("b")
+      b.reply(waiting({ lastFence: 100, remainingMillis: ttlMillis }))
+      yield* TestClock.adjust(ttlMillis / 3)
+      const renewal = yield* refresh.next
+      renewal.reply(
+        renewal.input.items.map(({ target }) => target.key === "a" ? { _tag: "Gone" as const } : heldFor(ttlMillis))
+      )
+      // What was lost is left in the background.
+      assert.deepStrictEqual(keysOf((yield* leave.next).input), ["a"])
+      const c = yield* next("c")
+      c.reply(granted(8))
+      const given = [yield* leave.next, yield* leave.next]
+      assert.sameMembers(given.flatMap(({ input }) => keysOf(input)), ["b", "c"])
+      for (const left of given) left.reply([undefined])
+      const again = yield* acquire.next
+      assert.deepStrictEqual(again.input.claims.map(({ key }) => key), ["a", "b", "c"])
+      assert.notInclude([a.input.token, b.input.token, c.input.token], again.input.token)
+    }))
+
+  it.scoped("gives back what it has when it is interrupted, before the interruption is over", () =>
+    Effect.gen(function*() {
+      const { fiber, leave, next } = yield* inTurn
+      const a = yield* next("a")
+      a.reply(granted(7))
+      const b = yield* next("b")
+      b.reply(waiting())
+      yield* settleFibers
+      const interrupted = yield* Effect.fork(Fiber.interrupt(fiber))
+      const given = [yield* leave.next, yield* leave.next]
+      assert.sameMembers(given.flatMap(({ input }) => keysOf(input)), ["a", "b"])
+      assert.strictEqual((yield* Fiber.poll(interrupted))._tag, "None")
+      for (const left of given) left.reply([undefined])
+      assert.isTrue(Exit.isInterrupted(yield* Fiber.join(interrupted)))
+    }))
+
+  it.scoped("has one limit of time for all its keys", () =>
+    Effect.gen(function*() {
+      const { acquire, ask, leave } = yield* multi
+      const fiber = yield* ask({ waits: true, waitMillis: 1_000 })
+      const all = yield* acquire.next
+      all.reply(refusedBy("a"))
+      yield* TestClock.adjust(600)
+      const a = yield* acquire.next
+      a.reply(granted(7))
+      const b = yield* acquire.next
+      b.reply(waiting({ holder: { endsMillis: 5_000, fence: 3, metadata: "holder" } }))
+      yield* settleFibers
+      yield* TestClock.adjust(400)
+      const given = [yield* leave.next, yield* leave.next]
+      for (const left of given) left.reply([undefined])
+      const failed = yield* Effect.flip(Fiber.join(fiber))
+      assert(Array.isArray(failed))
+      assert.deepInclude({ ...failed[0] }, { key: "b", reason: "Timeout", holder: "holder" })
+    }))
+})
+
+describe("leases on several keys", () => {
+  it.scoped("go in batches of at most 256 items", () =>
+    Effect.gen(function*() {
+      const { acquire, ask, refresh } = yield* multi
+      for (let i = 0; i < 100; i++) {
+        const fiber = yield* ask({ claims: Array.from({ length: 7 }, (_, n) => claim(`${i}.${n}`)) })
+        const request = yield* acquire.next
+        request.reply(granted(7))
+        yield* Effect.orDie(Fiber.join(fiber))
+      }
+      yield* TestClock.adjust(ttlMillis / 3)
+      let items = 0
+      for (let batches = 0; batches < Math.ceil(700 / 252); batches++) {
+        const renewal = yield* refresh.next
+        assert.isAtMost(renewal.input.items.length, 256)
+        items += renewal.input.items.length
+        renewal.reply(renewal.input.items.map(() => heldFor(ttlMillis)))
+      }
+      assert.strictEqual(items, 700)
+      yield* settleFibers
+      assert.strictEqual(refresh.calls.length, 0)
+    }))
+})
+
+describe("processes that disagree about a limit", () => {
+  it.scoped("are told of in the log once a key, with both numbers", () => {
+    const messages: Array<unknown> = []
+    const logger = Logger.make(({ message }) => {
+      messages.push(message)
+    })
+    const theirs = { kind: "semaphore", key: "s", permits: 1, limit: 4 } as const
+    return Effect.gen(function*() {
+      const { engine } = yield* multi
+      const formerLimits = [{ claim: theirs, limit: 5 }]
+      engine.warnOfLimits(formerLimits)
+      engine.warnOfLimits(formerLimits)
+      engine.warnOfLimits([{ claim: { ...theirs, key: "t" }, limit: 5 }])
+      yield* settleFibers
+      assert.strictEqual(messages.length, 2)
+      assert.match(String(messages[0]), /"s" is used with 4 permits here and with 5 elsewhere/)
+      assert.match(String(messages[1]), /"t"/)
+    }).pipe(Effect.provide(Logger.replace(Logger.defaultLogger, logger)))
+  })
+})
