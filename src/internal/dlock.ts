@@ -60,7 +60,7 @@ export const make = (store: Store, options: Dlock.Options): Effect.Effect<Dlock.
     const ttlMillis = yield* orDie(Options.finiteMillis("ttl", options.ttl ?? defaults.ttl))
     const commandTimeout = yield* commandTimeoutOf(options)
     const engine = yield* EngineModule.make({ store, commandTimeout, makeToken: makeSecret })
-    const env: Env = { engine, ttlMillis }
+    const env: Env = { engine, defaults: yield* orDie(Options.decode(undefined, ttlMillis)) }
 
     const lock = (key: string, callOptions: Lock.Options | undefined, waits: boolean) =>
       Effect.flatMap(

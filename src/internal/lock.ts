@@ -72,7 +72,7 @@ export class LockImpl extends Handle implements Lock.Lock {
   }
 
   get key(): string {
-    return Handle.leaseOf(this).terms.claims[0]?.key ?? ""
+    return Handle.leaseOf(this).claims[0]?.key ?? ""
   }
 
   get token(): string {
@@ -95,7 +95,7 @@ export class MultiLockImpl extends Handle implements Lock.MultiLock {
   constructor(engine: Engine, lease: Lease) {
     super(engine, lease)
     const fences = fencesOf(lease)
-    this.fencingTokens = new Map(lease.terms.claims.map(({ key }, i) => [key, fences[i] ?? 0]))
+    this.fencingTokens = new Map(lease.claims.map(({ key }, i) => [key, fences[i] ?? 0]))
   }
 
   get keys(): ReadonlyArray<string> {

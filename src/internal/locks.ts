@@ -26,9 +26,16 @@ import * as Telemetry from "./telemetry.js"
 /** The service behind the constructors. */
 export interface Env {
   readonly engine: Engine
-  /** What an option is that a call leaves out. */
-  readonly ttlMillis: number
+  /** What options are that a call leaves out. */
+  readonly defaults: Options.Decoded
 }
+
+const decode = (env: Env, options: Lock.Options | undefined): Either.Either<Options.Decoded, Options.Mistake> =>
+  options === undefined ? Either.right(env.defaults) : Options.decode(options, env.defaults.terms.ttlMillis)
+
+/** How to wait, when the operation waits at all. */
+const patience = (waits: boolean, { waitMillis }: Options.Decoded) =>
+  waits && waitMillis > 0 ? { waits: true, waitMillis } : { waits: false, waitMillis: Infinity }
 
 export const orDie = <A>(decoded: Either.Either<A, Options.Mistake>): Effect.Effect<A> =>
   Either.isLeft(decoded) ? Effect.die(decoded.left) : Effect.succeed(decoded.right)
@@ -44,19 +51,17 @@ export const requestOf = (
 ): Effect.Effect<Request<LockAcquisitionError>, InvalidKeyError | LockAcquisitionError> => {
   const valid = Key.validate(claim.key)
   if (Either.isLeft(valid)) return Effect.fail(valid.left)
-  const decoded = Options.decode(options, env.ttlMillis)
+  const decoded = decode(env, options)
   if (Either.isLeft(decoded)) return Effect.die(decoded.left)
   // Nobody could ever grant it.
   if (claim.permits > claim.limit) return Effect.fail(Errors.notAcquired(claim.key, "OverLimit", Duration.zero))
   return Effect.succeed({
-    ...decoded.right,
-    ...(waits ? undefined : notWaiting),
     claims: [claim],
+    terms: decoded.right.terms,
+    ...patience(waits, decoded.right),
     refuse: first
   })
 }
-
-const notWaiting = { waits: false, waitMillis: Infinity }
 
 export type Keys = string | ReadonlyArray<string>
 
@@ -74,9 +79,9 @@ export const multiRequestOf = (
         new TypeError(`effect-dlock: \`keys\` must be 1 to ${maxBatch} different keys, not ${keys.length}`)
       )
     }
-    return Effect.map(orDie(Options.decode(options, env.ttlMillis)), (decoded) => ({
-      ...decoded,
-      ...(waits ? undefined : notWaiting),
+    return Effect.map(orDie(decode(env, options)), (decoded) => ({
+      terms: decoded.terms,
+      ...patience(waits, decoded),
       claims: keys.slice().sort(Key.compare).map((key) => ({ kind: "lock", key, permits: 1, limit: 1 })),
       refuse: (failed) => new MultiLockError({ keys, failed })
     }))
@@ -108,8 +113,8 @@ export const scoped = <E, A>(
       Effect.uninterruptibleMask((restore) =>
         Effect.flatMap(Multi.acquire(engine, request, restore), (lease) =>
           Effect.zipRight(
-            Scope.addFinalizer(scope, releaseQuietly(engine, lease)),
-            Effect.as(Reentrancy.note(engine, lease), wrap(engine, lease))
+            Scope.addFinalizer(scope, Effect.suspend(() => releaseQuietly(engine, lease))),
+            Effect.as(Reentrancy.note(lease), wrap(engine, lease))
           ))
       )
     )
@@ -126,9 +131,9 @@ export const guarded = <A, E, R, F>(
     request,
     Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(Multi.acquire(engine, request, restore), (lease) =>
-        Effect.zipRight(Reentrancy.note(engine, lease), Effect.exit(restore(guard(engine, lease, effect)))).pipe(
+        Effect.zipRight(Reentrancy.note(lease), Effect.exit(restore(guard(engine, lease, effect)))).pipe(
           Effect.zipLeft(releaseQuietly(engine, lease)),
-          Effect.zipLeft(Reentrancy.forget),
+          Effect.zipLeft(Reentrancy.forget(lease)),
           Effect.flatten
         ))
     )

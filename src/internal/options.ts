@@ -49,8 +49,9 @@ export const permits = (input: unknown): Either.Either<number, Mistake> =>
 export const holdMillis = (input: Duration.DurationInput | undefined): Either.Either<number, Mistake> =>
   input === undefined ? Either.right(0) : finiteMillis("hold", input)
 
-export interface Decoded extends Omit<Terms, "claims"> {
-  readonly waits: boolean
+export interface Decoded {
+  readonly terms: Terms
+  /** 0 is not at all. */
   readonly waitMillis: number
 }
 
@@ -71,12 +72,7 @@ export const decode = (options: Lock.Options | undefined, layerTtlMillis: number
   if (Either.isLeft(waitMillis)) return Either.left(waitMillis.left)
   const maxHoldMillis = orInfinity("maxHold", maxHold)
   return Either.map(maxHoldMillis, (maxHoldMillis) => ({
-    ttlMillis: ttlMillis.right,
-    waits: waitMillis.right > 0,
-    waitMillis: waitMillis.right > 0 ? waitMillis.right : Infinity,
-    maxHoldMillis,
-    renew,
-    metadata,
-    onHolder: undefined
+    terms: { ttlMillis: ttlMillis.right, maxHoldMillis, renew, metadata, onHolder: undefined },
+    waitMillis: waitMillis.right
   }))
 }

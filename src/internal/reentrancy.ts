@@ -1,6 +1,8 @@
 /**
- * What a fiber holds, and the fibers that it comes from: waiting for one of these again would wait for itself. Leases that
- * have ended are ignored, so nothing depends on a fiber hearing of its release.
+ * What a fiber holds, and the fibers that it comes from: waiting for one of these again would wait for itself.
+ *
+ * A list, so that taking a lock costs the same however many are held. Leases that have ended are ignored, so nothing
+ * depends on a fiber hearing of its release; they are taken out when the list has doubled.
  */
 import * as Effect from "effect/Effect"
 import * as FiberRef from "effect/FiberRef"
@@ -10,33 +12,69 @@ import type { Lease } from "./engine/lease.js"
 import type { Claim } from "./store.js"
 
 interface Holding {
-  readonly engine: Engine
   readonly lease: Lease
+  readonly rest: Holding | undefined
+  readonly length: number
+  /** The length at which to take out what has ended. */
+  readonly pruneAt: number
 }
 
-const isInForce = ({ lease }: Holding): boolean => lease.state._tag !== "Ended"
+const pruneAtMin = 32
+
+const isInForce = ({ state }: Lease): boolean => state._tag !== "Ended"
+
+const toArray = (holding: Holding | undefined): Array<Lease> => {
+  const all: Array<Lease> = []
+  for (let at = holding; at !== undefined; at = at.rest) all.push(at.lease)
+  return all
+}
+
+/** In the order in which they were taken. */
+const fromArray = (leases: ReadonlyArray<Lease>): Holding | undefined => {
+  const pruneAt = Math.max(pruneAtMin, 2 * leases.length)
+  return leases.reduce<Holding | undefined>(
+    (rest, lease) => ({ lease, rest, length: (rest?.length ?? 0) + 1, pruneAt }),
+    undefined
+  )
+}
+
+const pruned = (holding: Holding | undefined): Holding | undefined =>
+  fromArray(toArray(holding).filter(isInForce).reverse())
+
+const push = (rest: Holding | undefined, lease: Lease): Holding => {
+  const { length, pruneAt } = rest ?? { length: 0, pruneAt: pruneAtMin }
+  return length >= pruneAt ? push(pruned(rest), lease) : { lease, rest, length: length + 1, pruneAt }
+}
 
 const holdings = globalValue(
   Symbol.for("effect-dlock/holdings"),
   () =>
-    FiberRef.unsafeMake<ReadonlyArray<Holding>>([], {
+    FiberRef.unsafeMake<Holding | undefined>(undefined, {
       // A fiber that is joined hands over what it still holds.
-      join: (mine, joined) => [...mine, ...joined.filter((holding) => !mine.includes(holding))].filter(isInForce)
+      join: (mine, joined) => {
+        if (joined === mine || joined === undefined) return mine
+        return fromArray(
+          Array.from(new Set([...toArray(mine).reverse(), ...toArray(joined).reverse()])).filter(isInForce)
+        )
+      }
     })
 )
 
 /** To be run by the fiber that got the lease. */
-export const note = (engine: Engine, lease: Lease): Effect.Effect<void> =>
-  FiberRef.update(holdings, (all) => [...all.filter(isInForce), { engine, lease }])
+export const note = (lease: Lease): Effect.Effect<void> => FiberRef.update(holdings, (rest) => push(rest, lease))
 
-/** To be run by that fiber after it gave the lease back. */
-export const forget: Effect.Effect<void> = FiberRef.update(holdings, (all) => all.filter(isInForce))
+/** To be run by that fiber after it gave the lease back: the last that it took, most often. */
+export const forget = (lease: Lease): Effect.Effect<void> =>
+  FiberRef.update(holdings, (holding) => holding?.lease === lease ? holding.rest : pruned(holding))
 
 /** The first of the claims that this fiber holds already. */
 export const conflict = (engine: Engine, claims: ReadonlyArray<Claim>): Effect.Effect<Claim | undefined> =>
   Effect.map(FiberRef.get(holdings), (all) => {
-    const mine = all.filter((holding) => holding.engine === engine && isInForce(holding))
-    return claims.find(({ key, kind }) =>
-      mine.some(({ lease }) => lease.terms.claims.some((held) => held.kind === kind && held.key === key))
-    )
+    for (let at = all; at !== undefined; at = at.rest) {
+      const { lease } = at
+      // Of this service, and in force.
+      if (engine.keeper.leases.get(lease.token) !== lease) continue
+      const found = claims.find(({ key, kind }) => lease.claims.some((held) => held.kind === kind && held.key === key))
+      if (found !== undefined) return found
+    }
   })

@@ -35,7 +35,7 @@ export const run = <A, E, R>(
     const hold = yield* orDie(holdMillis(options?.hold))
     const leader = yield* follow(options?.leader)
     const request = yield* requestOf(env, { kind: "lock", key, permits: 1, limit: 1 }, options, true)
-    const standing = { ...request, onHolder: leader.onHolder }
+    const standing = { ...request, terms: { ...request.terms, onHolder: leader.onHolder } }
     const attempt = lead(env.engine, standing, effect, hold, leader)
     const patient = request.waits && request.waitMillis === Infinity
       ? Effect.retry(attempt, { schedule: backOff, while: isAway })
@@ -64,14 +64,14 @@ const lead = <A, E, R>(
     Effect.gen(function*() {
       const lease = yield* engine.acquire(request, restore)
       const since = engine.keeper.now()
-      yield* Reentrancy.note(engine, lease)
-      leader.onSelf(lease, request.metadata)
+      yield* Reentrancy.note(lease)
+      leader.onSelf(lease, request.terms.metadata)
       const exit = yield* Effect.exit(restore(guard(engine, lease, effect)))
       leader.onHolder(undefined)
       const left = hold - (engine.keeper.now() - since)
       const isLost = lease.state._tag === "Ended" && lease.state.reason !== undefined
       yield* left > 0 ? engine.releaseAfter(lease, left) : releaseQuietly(engine, lease)
-      yield* Reentrancy.forget
+      yield* Reentrancy.forget(lease)
       // SAFETY: `guard` adds only the loss of this lease to the errors of the effect.
       return isLost && !Exit.isInterrupted(exit) ? lost : exit as Exit.Exit<A, E>
     })

@@ -6,7 +6,7 @@ import { Duration, Effect, Mailbox } from "effect"
 import type { LockAcquisitionError } from "../../src/DlockError.js"
 import { BackendError } from "../../src/DlockError.js"
 import type { Engine, Request } from "../../src/internal/engine/engine.js"
-import type { Lease } from "../../src/internal/engine/lease.js"
+import type { Lease, Terms } from "../../src/internal/engine/lease.js"
 import * as EngineModule from "../../src/internal/engine/make.js"
 import type {
   AcquireAnswer,
@@ -102,11 +102,7 @@ export const commandTimeoutMillis = 5_000
 
 const request: Request<LockAcquisitionError> = {
   claims: [{ kind: "lock", key: "k", permits: 1, limit: 1 }],
-  ttlMillis,
-  renew: true,
-  maxHoldMillis: Infinity,
-  metadata: "",
-  onHolder: undefined,
+  terms: { ttlMillis, renew: true, maxHoldMillis: Infinity, metadata: "", onHolder: undefined },
   waits: true,
   waitMillis: Infinity,
   refuse: ([first]) => first
@@ -127,13 +123,16 @@ export const setup = Effect.gen(function*() {
     })
   )
   yield* hands.send({ _tag: "Subscribed" })
-  const acquire = (options: Partial<Request<LockAcquisitionError>> = {}) =>
-    Effect.uninterruptibleMask((restore) => engine.acquire({ ...request, ...options }, restore))
+  type Options = Partial<Request<LockAcquisitionError> & Terms>
+  const acquire = (options: Options = {}) =>
+    Effect.uninterruptibleMask((restore) =>
+      engine.acquire({ ...request, ...options, terms: { ...request.terms, ...options } }, restore)
+    )
   return {
     ...hands,
     engine,
     request,
-    start: (options?: Partial<Request<LockAcquisitionError>>) => Effect.fork(acquire(options))
+    start: (options?: Options) => Effect.fork(acquire(options))
   }
 })
 

@@ -13,15 +13,17 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as FiberId from "effect/FiberId"
 import type { BackendError, LockAcquisitionError, LockLostError } from "../../DlockError.js"
-import type { AcquireAnswer, Acquired, Holder, Store } from "../store.js"
+import type { AcquireAnswer, Acquired, Claim, Holder, Store } from "../store.js"
 import * as Errors from "./errors.js"
 import type { Keeper } from "./keeper.js"
 import type { Lease, Terms, WaitEnd } from "./lease.js"
 import * as L from "./lease.js"
 import type * as Leaver from "./leaver.js"
 
-/** What it takes to acquire: the terms of the lease, how to wait for it, and what a refusal is to the caller. */
-export interface Request<E> extends Terms {
+/** What it takes to acquire, and what a refusal is to the caller. */
+export interface Request<E> {
+  readonly claims: ReadonlyArray<Claim>
+  readonly terms: Terms
   /** Whether to queue when it cannot be had at once. */
   readonly waits: boolean
   /** From the start; `Infinity` for no limit. */
@@ -59,7 +61,7 @@ export class Engine {
     const { request, restore, startedAt } = attempt
     const sentAt = this.keeper.now()
     const waitUntil = startedAt + request.waitMillis
-    const lease = L.make(this.makeToken(), request, waitUntil, sentAt, this.keeper.subscribed)
+    const lease = L.make(this.makeToken(), request.claims, request.terms, waitUntil, sentAt, this.keeper.subscribed)
     // Before the request is sent, so that no message comes too early (R30).
     this.keeper.add(lease)
     return Effect.matchCauseEffect(restore(this.ask(attempt, lease, sentAt)), {
@@ -89,11 +91,11 @@ export class Engine {
     const asked = this.store.acquire({
       token: lease.token,
       claims: request.claims,
-      ttlMillis: request.ttlMillis,
-      livenessMillis: L.livenessMillis(request.ttlMillis),
+      ttlMillis: request.terms.ttlMillis,
+      livenessMillis: L.livenessMillis(request.terms.ttlMillis),
       wait: request.waits,
       subscribed: this.keeper.subscribed,
-      metadata: request.metadata
+      metadata: request.terms.metadata
     })
     const left = lease.waitUntil - sentAt
     return left === Infinity ? asked : Effect.timeoutFail(asked, {
@@ -288,4 +290,4 @@ export class Engine {
   }
 }
 
-const keyOf = (request: Terms): string => request.claims[0]?.key ?? ""
+const keyOf = (request: Pick<Request<unknown>, "claims">): string => request.claims[0]?.key ?? ""

@@ -222,10 +222,10 @@ export class Keeper {
       if (!this.endIfDue(lease, now)) this.take(lease, due)
     }
     // A batch that goes anyway is filled with what is due next, so that all come to be due together.
-    let room = -due.reduce((sum, lease) => sum + lease.terms.claims.length, 0) % maxBatch
+    let room = -due.reduce((sum, lease) => sum + lease.claims.length, 0) % maxBatch
     if (room < 0) room += maxBatch
     for (let next = this.heap.peek(); next && L.worthRefreshing(next, now); next = this.heap.peek()) {
-      room -= next.terms.claims.length
+      room -= next.claims.length
       if (room < 0) break
       this.take(next, due)
     }
@@ -261,7 +261,7 @@ export class Keeper {
         onSuccess: ({ answer, unsettled }) => {
           let at = 0
           for (const lease of leases) {
-            const end = at + lease.terms.claims.length
+            const end = at + lease.claims.length
             this.onAnswer(lease, sentAt, L.worst(answer.slice(at, end)))
             at = end
           }

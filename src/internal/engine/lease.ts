@@ -68,8 +68,8 @@ export type WaitEnd =
   | { readonly _tag: "OverLimit"; readonly limit: number }
   | BackendError
 
+/** How a lease is kept. Those of calls without options are one object. */
 export interface Terms {
-  readonly claims: ReadonlyArray<Claim>
   readonly ttlMillis: number
   readonly renew: boolean
   /** `Infinity` when there is none. */
@@ -81,6 +81,7 @@ export interface Terms {
 
 export interface Lease extends Waking {
   readonly token: string
+  readonly claims: ReadonlyArray<Claim>
   readonly terms: Terms
   /** What it was merged from: leases on one claim each, with tokens of their own, that a multi-lock waited for. */
   readonly parts: ReadonlyArray<Lease> | undefined
@@ -117,12 +118,14 @@ export const localEnd = (sentAt: number, remainingMillis: number): number =>
 
 export const make = (
   token: string,
+  claims: ReadonlyArray<Claim>,
   terms: Terms,
   waitUntil: number,
   sentAt: number,
   subscribed: boolean
 ): Lease => ({
   token,
+  claims,
   terms,
   parts: undefined,
   state: { _tag: "Requested", subscribed, early: undefined },
@@ -144,7 +147,7 @@ export const merge = (parts: ReadonlyArray<Lease>, terms: Terms, now: number): r
   const [first] = parts
   if (first === undefined || states.length < parts.length) return undefined
   const lease = {
-    ...make(first.token, { ...terms, claims: parts.flatMap((part) => part.terms.claims) }, Infinity, now, true),
+    ...make(first.token, parts.flatMap((part) => part.claims), terms, Infinity, now, true),
     parts,
     refreshAt: Math.min(...parts.map((part) => part.refreshAt)),
     refreshedAt: Math.min(...parts.map((part) => part.refreshedAt))
@@ -179,16 +182,16 @@ export const nextLook = (lease: Lease): number => {
 }
 
 /** What the holder of an ended lease is told. */
-export const lostError = ({ terms }: Lease, { fences, reason }: Ended): LockLostError =>
+export const lostError = ({ claims }: Lease, { fences, reason }: Ended): LockLostError =>
   new LockLostError({
-    keys: terms.claims.map((claim) => claim.key),
+    keys: claims.map((claim) => claim.key),
     reason: reason ?? "Expired",
     fencingToken: fences[0] ?? 0
   })
 
 /** Every token with what it holds. */
-export const toItems = ({ parts, terms, token }: Lease): ReadonlyArray<LeaveItem> =>
-  parts === undefined ? terms.claims.map((target) => ({ target, token })) : parts.flatMap(toItems)
+export const toItems = ({ claims, parts, token }: Lease): ReadonlyArray<LeaveItem> =>
+  parts === undefined ? claims.map((target) => ({ target, token })) : parts.flatMap(toItems)
 
 export const toRefreshItems = (lease: Lease, ttlMillis: number): ReadonlyArray<RefreshItem> =>
   toItems(lease).map(({ target, token }) => ({
@@ -226,10 +229,10 @@ export const batches = (leases: ReadonlyArray<Lease>, max: number): Array<Array<
   const all: Array<Array<Lease>> = []
   let room = 0
   for (const lease of leases) {
-    room -= lease.terms.claims.length
+    room -= lease.claims.length
     if (room < 0) {
       all.push([])
-      room = max - lease.terms.claims.length
+      room = max - lease.claims.length
     }
     all[all.length - 1]?.push(lease)
   }

@@ -58,13 +58,13 @@ const inTurn = <E>(
 ): Effect.Effect<Lease, E | BackendError> => {
   const parts: Array<Lease> = []
   // The terms that limit how long it is held begin when all are had.
-  const terms = { ...request, renew: true, maxHoldMillis: Infinity }
+  const terms = { ...request.terms, renew: true, maxHoldMillis: Infinity }
   const take = (claim: Request<E>["claims"][number]) =>
-    Effect.map(engine.acquire({ ...terms, claims: [claim] }, restore, startedAt), (part) => parts.push(part))
+    Effect.map(engine.acquire({ ...request, terms, claims: [claim] }, restore, startedAt), (part) => parts.push(part))
   return Effect.matchCauseEffect(Effect.forEach(request.claims, take, { discard: true }), {
     onFailure: (cause) => Effect.zipRight(giveBack(engine, parts), Effect.failCause(cause)),
     onSuccess: () => {
-      const lease = engine.keeper.merge(parts, request)
+      const lease = engine.keeper.merge(parts, request.terms)
       return lease === undefined
         ? Effect.zipRight(giveBack(engine, parts), attempt(engine, request, restore, startedAt))
         : Effect.succeed(lease)
