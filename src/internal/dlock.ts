@@ -31,17 +31,12 @@ export const makeRedis = (
   pubSub: Connection,
   options: Dlock.Options
 ): Effect.Effect<Dlock.Service, never, Scope.Scope> =>
-  Effect.flatMap(commandTimeoutOf(options), (commandTimeout) =>
-    Effect.flatMap(
-      RedisStore.make({
-        redis,
-        pubSub,
-        prefix: options.prefix ?? defaults.prefix,
-        commandTimeout,
-        inboxId: makeSecret()
-      }),
-      (store) => make(store, options)
-    ))
+  Effect.gen(function*() {
+    const prefix = yield* orDie(Options.prefix(options.prefix ?? defaults.prefix))
+    const commandTimeout = yield* commandTimeoutOf(options)
+    const store = yield* RedisStore.make({ redis, pubSub, prefix, commandTimeout, inboxId: makeSecret() })
+    return yield* make(store, options)
+  })
 
 export const makeMemory = (options: Dlock.Options): Effect.Effect<Dlock.Service, never, Scope.Scope> =>
   Memory.makeServer.pipe(

@@ -36,6 +36,12 @@ const show = (value: unknown): string =>
     ? Duration.format(value)
     : Either.getOrElse(Either.try(() => JSON.stringify(value) ?? String(value)), () => typeof value)
 
+/** Redis would keep two prefixes with lone surrogates under one name. */
+export const prefix = (input: unknown): Either.Either<string, Mistake> =>
+  typeof input === "string" && !/\p{Surrogate}/u.test(input)
+    ? Either.right(input)
+    : mistake("prefix", "a string of well-formed Unicode", input)
+
 /** Also how many permits a writer takes. */
 export const permitsMax = 2 ** 31
 
