@@ -159,6 +159,7 @@ export interface Service {
   ) => Effect.Effect<A, E | LockAcquisitionError | BackendError | InvalidKeyError, R>
   readonly inspect: (key: string, kind?: Kind) => Effect.Effect<Inspection, BackendError | InvalidKeyError>
   readonly forceRelease: (key: string, kind?: Kind) => Effect.Effect<number, BackendError | InvalidKeyError>
+  readonly askRelease: (key: string, kind?: Kind) => Effect.Effect<number, BackendError | InvalidKeyError>
 }
 
 export {
@@ -202,6 +203,20 @@ export const forceRelease = (
   kind?: Kind
 ): Effect.Effect<number, BackendError | InvalidKeyError, Dlock> =>
   Effect.flatMap(Dlock, (dlock) => dlock.forceRelease(key, kind))
+
+/**
+ * The gentle form of `forceRelease`: asks all who hold the key now to let go, and says how many that were. Their guarded
+ * effects are interrupted, `lost` and `check` fail with reason `Revoked`, and the key passes on when they have given it
+ * back: so nothing overlaps. One that does not hear of it, or does not care, keeps it.
+ *
+ * @since 0.1.0
+ * @category Operations
+ */
+export const askRelease = (
+  key: string,
+  kind?: Kind
+): Effect.Effect<number, BackendError | InvalidKeyError, Dlock> =>
+  Effect.flatMap(Dlock, (dlock) => dlock.askRelease(key, kind))
 
 /**
  * The service with default options, on the two connections.

@@ -87,7 +87,8 @@ export const make = (store: Store, options: Dlock.Options): Effect.Effect<Dlock.
       singleton: (key, effect, callOptions) =>
         Singleton.run(env, key, effect, callOptions).pipe(span("singleton", key)),
       inspect: (key, kind) => inspect(store, key, kind).pipe(span("inspect", key)),
-      forceRelease: (key, kind) => forceRelease(engine, key, kind).pipe(span("forceRelease", key))
+      forceRelease: (key, kind) => revoke(engine, key, kind, false).pipe(span("forceRelease", key)),
+      askRelease: (key, kind) => revoke(engine, key, kind, true).pipe(span("askRelease", key))
     }
   })
 
@@ -116,14 +117,15 @@ const inspect = (
     })))
 
 /** What is granted after it looked is not touched (R17). */
-const forceRelease = (
+const revoke = (
   { keeper, store }: Engine,
   key: string,
-  kind: Key.Kind = "lock"
+  kind: Key.Kind = "lock",
+  asks: boolean
 ): Effect.Effect<number, BackendError | InvalidKeyError> =>
   Effect.flatMap(inspect(store, key, kind), ({ holders }) => {
     const fence = Math.max(0, ...holders.map((holder) => holder.fencingToken))
-    return Effect.map(store.revoke({ kind, key }, fence), ({ answer, unsettled }) => {
+    return Effect.map(store.revoke({ kind, key }, fence, asks), ({ answer, unsettled }) => {
       keeper.options.settle(unsettled)
       return answer
     })

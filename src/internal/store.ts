@@ -120,6 +120,8 @@ export interface LeaveItem {
 export type InboxEvent =
   | { readonly _tag: "Granted"; readonly token: string; readonly fence: number }
   | { readonly _tag: "Revoked"; readonly token: string; readonly fence: number }
+  /** Somebody wants it back. It is held all the same until its holder leaves, or its lease ends. */
+  | { readonly _tag: "Asked"; readonly token: string; readonly fence: number }
   /** The limit was lowered below what the token asks for, and its place in the queue is gone (R12). */
   | { readonly _tag: "OverLimit"; readonly token: string; readonly limit: number }
   /** Messages may have been missed until now; from now on they arrive (R25). */
@@ -165,8 +167,8 @@ export interface Store {
   ) => Effect.Effect<Settled<ReadonlyArray<BackendError | undefined>>, BackendError>
   /** Lowers a holder's permits, and grants what that frees. A token that holds no more than that is left alone. */
   readonly lower: (target: Target, token: string, permits: number) => Effect.Effect<Settled<Answer>, BackendError>
-  /** Takes the target from every holder with a fence of at most `fence`, and tells them (R17). Says how many. */
-  readonly revoke: (target: Target, fence: number) => Effect.Effect<Settled<number>, BackendError>
+  /** Takes the target from every holder with a fence of at most `fence`, or only asks for it. Says of how many (R17). */
+  readonly revoke: (target: Target, fence: number, asks: boolean) => Effect.Effect<Settled<number>, BackendError>
   /** What is held and how many wait. Never tells a token (R19). */
   readonly inspect: (target: Target) => Effect.Effect<Inspection, BackendError>
   /** Messages for this process. Never fails and never ends while the store's scope is open. */

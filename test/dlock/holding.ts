@@ -119,6 +119,43 @@ export const holding = ({ elapse, makeServer, name, test, ttlMillis }: World): v
         assert.strictEqual((yield* a.dlock.inspect(key)).holders.length, 1)
       }))
 
+    test("a holder that is asked to let go is interrupted, and the next enters when it has let go", () =>
+      Effect.gen(function*() {
+        const { a, b, key } = yield* setup
+        const order: Array<string> = []
+        const inside = yield* Deferred.make<void>()
+        const holder = yield* Effect.fork(
+          a.dlock.withLock(
+            Effect.zipRight(Deferred.succeed(inside, void 0), Effect.never).pipe(
+              Effect.ensuring(Effect.repeatN(Effect.yieldNow(), 50)),
+              Effect.ensuring(Effect.sync(() => order.push("first has ended")))
+            ),
+            key
+          )
+        )
+        yield* Deferred.await(inside)
+        const next = yield* Effect.fork(b.dlock.withLock(Effect.sync(() => order.push("second")), key))
+        yield* untilWaiting(b.dlock, key, 1)
+        assert.strictEqual(yield* b.dlock.askRelease(key), 1)
+        const error = yield* Effect.flip(Fiber.join(holder))
+        assert.deepInclude({ ...error }, { _tag: "LockLostError", reason: "Revoked" })
+        yield* Fiber.join(next)
+        assert.deepStrictEqual(order, ["first has ended", "second"])
+      }))
+
+    test("a holder that is asked to let go and does not has it still", () =>
+      Effect.gen(function*() {
+        const { a, b, key } = yield* setup
+        const lock = yield* a.dlock.once(key)
+        assert.strictEqual(yield* b.dlock.askRelease(key), 1)
+        assert.strictEqual((yield* Effect.flip(lock.lost)).reason, "Revoked")
+        assert.strictEqual((yield* Effect.flip(lock.check))._tag, "LockLostError")
+        yield* elapse(1.5)
+        assert.strictEqual((yield* Effect.flip(b.dlock.once(key)))._tag, "LockAcquisitionError")
+        yield* lock.release
+        yield* Effect.scoped(b.dlock.once(key))
+      }))
+
     test("forcing a lock that nobody holds releases nothing", () =>
       Effect.gen(function*() {
         const { a, key } = yield* setup

@@ -45,7 +45,7 @@ const mortal = (store: Store) => {
     refresh: (request) => unlessDead(store.refresh(request)),
     leave: (items) => unlessDead(store.leave(items)),
     lower: (target, token, permits) => unlessDead(store.lower(target, token, permits)),
-    revoke: (target, fence) => unlessDead(store.revoke(target, fence)),
+    revoke: (target, fence, asks) => unlessDead(store.revoke(target, fence, asks)),
     inspect: (target) => unlessDead(store.inspect(target))
   }
   return {

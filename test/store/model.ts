@@ -72,6 +72,7 @@ const commandOf = (millis: FastCheck.Arbitrary<number>, keys: number) => {
         client,
         key,
         fence: FastCheck.nat(30),
+        asks: FastCheck.boolean(),
         off: FastCheck.constantFrom(-1, 0, 1)
       })
     },
@@ -152,9 +153,9 @@ const canonical = ({ limit, ...found }: Inspection) => ({
 
 /** Grants come in order; the order of those who lose something does not matter. */
 const inOrder = (events: ReadonlyArray<InboxEvent>) => {
-  const revoked = events.flatMap((event) => event._tag === "Revoked" ? [event] : [])
+  const revoked = events.flatMap((event) => event._tag === "Revoked" || event._tag === "Asked" ? [event] : [])
   return [
-    ...events.filter((event) => event._tag !== "Revoked"),
+    ...events.filter((event) => event._tag !== "Revoked" && event._tag !== "Asked"),
     ...revoked.sort((a, b) => a.token < b.token ? -1 : a.token > b.token ? 1 : a.fence - b.fence)
   ]
 }
@@ -221,10 +222,10 @@ export class Walker {
       case "leave":
         return (store) => store.leave(this.items(command.items))
       case "revoke": {
-        const { key, off } = command
+        const { asks, key, off } = command
         const known = this.fences[key] ?? []
         const pair = known[command.fence % Math.max(1, known.length)] ?? [0, 0]
-        return (store, fenceOf) => store.revoke(this.target(key), fenceOf(pair) + off)
+        return (store, fenceOf) => store.revoke(this.target(key), fenceOf(pair) + off, asks)
       }
       case "lower":
         return (store) => store.lower(this.target(command.key), this.token(command.key, command.token), command.permits)

@@ -106,8 +106,8 @@ export class Client {
     )
   }
 
-  revoke(fence: number): Effect.Effect<number, BackendError> {
-    return answerOf(this.store.revoke(target(this.key), fence))
+  revoke(fence: number, asks = false): Effect.Effect<number, BackendError> {
+    return answerOf(this.store.revoke(target(this.key), fence, asks))
   }
 
   inspect(key = this.key): Effect.Effect<Inspection, BackendError> {

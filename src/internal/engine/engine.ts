@@ -251,14 +251,18 @@ export class Engine {
       const now = this.keeper.now()
       this.keeper.endIfDue(lease, now)
       const { state } = lease
+      if (state._tag === "Held" && state.isAsked) {
+        return Effect.fail(L.lostError(lease, { fences: state.fences, reason: "Revoked" }))
+      }
       if (state._tag === "Held") return Effect.succeed(Math.max(0, state.deadline - now))
       return state._tag === "Ended" ? Effect.fail(L.lostError(lease, state)) : Effect.succeed(0)
     })
   }
 
-  /** Calls back once when the lease ends, or now if it has. Returns what takes the callback away. */
+  /** Calls back once when the lease ends or is asked for, or now if it has. Returns what takes the callback away. */
   onEnd(lease: Lease, callback: () => void): () => void {
-    if (lease.state._tag === "Ended") {
+    const { state } = lease
+    if (state._tag === "Ended" || (state._tag === "Held" && state.isAsked)) {
       callback()
       return () => {}
     }

@@ -19,7 +19,7 @@ import { maxBatch } from "../store.js"
 import * as Telemetry from "../telemetry.js"
 import * as Errors from "./errors.js"
 import * as Heap from "./heap.js"
-import type { Lease, State, Terms, WaitEnd } from "./lease.js"
+import type { Lease, State, WaitEnd } from "./lease.js"
 import * as L from "./lease.js"
 import * as Timing from "./timing.js"
 
@@ -58,22 +58,6 @@ export class Keeper {
     this.become(lease, { _tag: "Ended", reason: undefined, fences: [] })
   }
 
-  /** Makes one lease of several: from here on they are kept, lost and given back together. */
-  merge(parts: ReadonlyArray<Lease>, terms: Terms): Lease | undefined {
-    const now = this.now()
-    // R20: one of them may have been lost while the others were waited for.
-    if (parts.some((part) => this.endIfDue(part, now))) return undefined
-    const merged = L.merge(parts, terms, now)
-    if (merged === undefined) return undefined
-    const [lease, held] = merged
-    for (const part of parts) {
-      this.drop(part)
-      this.leases.set(part.token, lease)
-    }
-    this.become(lease, held)
-    return lease
-  }
-
   become(lease: Lease, state: State): void {
     const before = lease.state._tag
     lease.state = state
@@ -107,7 +91,7 @@ export class Keeper {
   }
 
   holdUntil(lease: Lease, deadline: number, fences: ReadonlyArray<number>): void {
-    this.become(lease, { _tag: "Held", since: this.now(), deadline, fences })
+    this.become(lease, { _tag: "Held", since: this.now(), deadline, fences, isAsked: false })
     this.loseIfRevoked(lease)
     if (lease.waiting) Deferred.unsafeDone(lease.waiting, Effect.void)
   }
@@ -162,9 +146,26 @@ export class Keeper {
       case "Revoked":
         lease.revokedUpTo = Math.max(lease.revokedUpTo, event.fence)
         return this.loseIfRevoked(lease)
+      case "Asked":
+        return this.ask(lease, event.fence)
       case "OverLimit":
         return lease.state._tag === "Waiting" ? this.endWait(lease, event) : undefined
     }
+  }
+
+  /** Its holder is told to stop, and keeps it until it has. */
+  ask(lease: Lease, fence: number): void {
+    const { state } = lease
+    if (state._tag !== "Held" || state.isAsked || !state.fences.includes(fence)) return
+    this.become(lease, { ...state, isAsked: true })
+    this.tell(lease)
+  }
+
+  /** Once, whatever the reason. */
+  tell(lease: Lease): void {
+    const { watchers = [] } = lease
+    lease.watchers = undefined
+    for (const watcher of watchers) watcher()
   }
 
   /** Even when a refresh is under way: that one was sent before what made this one necessary. */
@@ -190,7 +191,7 @@ export class Keeper {
   end(lease: Lease, reason: LockLostError["reason"]): boolean {
     if (lease.state._tag !== "Held") return false
     this.become(lease, { _tag: "Ended", reason, fences: lease.state.fences })
-    for (const watcher of lease.watchers ?? []) watcher()
+    this.tell(lease)
     return true
   }
 

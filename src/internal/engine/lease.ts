@@ -52,6 +52,8 @@ export interface Held {
   readonly deadline: number
   /** One for each claim. */
   readonly fences: ReadonlyArray<number>
+  /** Somebody has asked for it (R17): its holder is to stop, and has it until it gives it back. */
+  readonly isAsked: boolean
 }
 
 export interface Ended {
@@ -156,7 +158,8 @@ export const merge = (parts: ReadonlyArray<Lease>, terms: Terms, now: number): r
     _tag: "Held",
     since: now,
     deadline: Math.min(...states.map((state) => state.deadline)),
-    fences: states.flatMap((state) => state.fences)
+    fences: states.flatMap((state) => state.fences),
+    isAsked: states.some((state) => state.isAsked)
   }]
 }
 
@@ -182,7 +185,7 @@ export const nextLook = (lease: Lease): number => {
 }
 
 /** What the holder of an ended lease is told. */
-export const lostError = ({ claims }: Lease, { fences, reason }: Ended): LockLostError =>
+export const lostError = ({ claims }: Lease, { fences, reason }: Pick<Ended, "fences" | "reason">): LockLostError =>
   new LockLostError({
     keys: claims.map((claim) => claim.key),
     reason: reason ?? "Expired",

@@ -15,7 +15,9 @@
 import * as Effect from "effect/Effect"
 import type { BackendError, LockAcquisitionError } from "../../DlockError.js"
 import type { Engine, Request, Restore } from "./engine.js"
-import type { Lease } from "./lease.js"
+import type { Keeper } from "./keeper.js"
+import type { Lease, Terms } from "./lease.js"
+import * as L from "./lease.js"
 
 interface Refused {
   readonly _tag: "Refused"
@@ -64,12 +66,28 @@ const inTurn = <E>(
   return Effect.matchCauseEffect(Effect.forEach(request.claims, take, { discard: true }), {
     onFailure: (cause) => Effect.zipRight(giveBack(engine, parts), Effect.failCause(cause)),
     onSuccess: () => {
-      const lease = engine.keeper.merge(parts, request.terms)
+      const lease = merge(engine.keeper, parts, request.terms)
       return lease === undefined
         ? Effect.zipRight(giveBack(engine, parts), attempt(engine, request, restore, startedAt))
         : Effect.succeed(lease)
     }
   })
+}
+
+/** Makes one lease of several: from here on they are kept, lost and given back together. */
+const merge = (keeper: Keeper, parts: ReadonlyArray<Lease>, terms: Terms): Lease | undefined => {
+  const now = keeper.now()
+  // R20: one of them may have been lost while the others were waited for.
+  if (parts.some((part) => keeper.endIfDue(part, now))) return undefined
+  const merged = L.merge(parts, terms, now)
+  if (merged === undefined) return undefined
+  const [lease, held] = merged
+  for (const part of parts) {
+    keeper.drop(part)
+    keeper.leases.set(part.token, lease)
+  }
+  keeper.become(lease, held)
+  return lease
 }
 
 /** Nothing is held afterwards, as far as the store answers; the rest goes on in the background. */

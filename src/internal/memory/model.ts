@@ -49,7 +49,7 @@ export interface Lock {
 }
 
 export interface Message {
-  readonly what: "granted" | "revoked" | "overlimit"
+  readonly what: "granted" | "revoked" | "asked" | "overlimit"
   readonly inbox: string
   readonly token: string
   readonly number: number
@@ -260,12 +260,12 @@ export const lower = (lock: Lock, token: string, permits: number): void => {
   holder.permits = permits
 }
 
-export const revoke = (lock: Lock, call: Call, fence: number): number => {
+export const revoke = (lock: Lock, call: Call, fence: number, asks: boolean): number => {
   const revoked = Array.from(lock.holders)
     .filter(([, holder]) => holder.until > call.nowMillis && holder.fence <= fence)
   for (const [token, holder] of revoked) {
-    dropHolder(lock, token, holder)
-    call.messages.push({ what: "revoked", inbox: holder.inbox, token, number: holder.fence })
+    if (!asks) dropHolder(lock, token, holder)
+    call.messages.push({ what: asks ? "asked" : "revoked", inbox: holder.inbox, token, number: holder.fence })
   }
   return revoked.length
 }

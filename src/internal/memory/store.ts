@@ -95,9 +95,9 @@ const verbs = (server: ServerImpl, inboxId: string): Omit<Store, "inbox" | "prob
       const unsettled = server.settleAll([target], call)
       return { answer: Model.statusOf(server.lockOf(target), call, token), unsettled }
     }),
-  revoke: (target, fence) =>
+  revoke: (target, fence, asks) =>
     server.step([target], (call) => {
-      const answer = Model.revoke(server.lockOf(target), call, fence)
+      const answer = Model.revoke(server.lockOf(target), call, fence, asks)
       return { answer, unsettled: server.settleAll([target], call) }
     }),
   inspect: (target) => server.step([target], (call) => Model.inspect(server.lockOf(target), call))
@@ -113,6 +113,8 @@ const toEvent = ({ number, token, what }: Model.Message): InboxEvent => {
       return { _tag: "Granted", token, fence: number }
     case "revoked":
       return { _tag: "Revoked", token, fence: number }
+    case "asked":
+      return { _tag: "Asked", token, fence: number }
     case "overlimit":
       return { _tag: "OverLimit", token, limit: number }
   }

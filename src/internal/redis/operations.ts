@@ -1,28 +1,28 @@
 /** The scripts for single locks: lower what a holder has, take it away, look. */
 import * as Schema from "effect/Schema"
 import type { LockKeys } from "./script.js"
-import { ItemAnswer, script, Unsettled, Whole } from "./script.js"
+import { flag, ItemAnswer, script, Unsettled, Whole } from "./script.js"
 
 /**
- * Takes the lock from every holder whose fence is at most the one given, and tells them. A later grant is never
- * touched, so a copy of the command is harmless (R17).
+ * Takes the lock from every holder whose fence is at most the one given, and tells them; or only asks them to let go. A
+ * later grant is never touched, so a copy of the command is harmless (R17).
  *
  * @internal
  */
 export const revoke = script({
   name: "revoke",
-  keys: (input: { readonly lock: LockKeys; readonly fence: number }) => [...input.lock],
-  args: (input) => [input.fence],
+  keys: (input: { readonly lock: LockKeys; readonly fence: number; readonly asks: boolean }) => [...input.lock],
+  args: (input) => [input.fence, flag(input.asks)],
   reply: Schema.Tuple(Whole, Unsettled, Whole),
   lua: `
-local lock = open(1)
+local lock, asks = open(1), ARGV[2] == "1"
 expire(lock)
 local revoked = 0
 for _, token in ipairs(call("ZRANGE", lock.held, 0, -1)) do
   local entry = read(lock, token)
   if entry and entry.kind == "h" and entry.number <= tonumber(ARGV[1]) then
-    forget(lock, token, entry)
-    tell(entry.inbox, "revoked", token, entry.number)
+    if not asks then forget(lock, token, entry) end
+    tell(entry.inbox, asks and "asked" or "revoked", token, entry.number)
     revoked = revoked + 1
   end
 end

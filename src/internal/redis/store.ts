@@ -131,10 +131,10 @@ class RedisStore implements Store {
       })
     })
 
-  readonly revoke: Store["revoke"] = (target, fence) =>
+  readonly revoke: Store["revoke"] = (target, fence, asks) =>
     this.runner.run(
       Operations.revoke,
-      () => ({ lock: this.keysOf(target), fence }),
+      () => ({ lock: this.keysOf(target), fence, asks }),
       ([, unsettled, revoked]) => Effect.succeed(Replies.settled(revoked, unsettled, [target]))
     )
 

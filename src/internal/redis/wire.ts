@@ -13,7 +13,7 @@ const Message = Schema.parseJson(Schema.Struct({
   v: Schema.Literal(1),
   events: Schema.Array(
     Schema.Tuple(
-      Schema.Literal("granted", "revoked", "overlimit"),
+      Schema.Literal("granted", "revoked", "asked", "overlimit"),
       Schema.String,
       Schema.NumberFromString.pipe(Schema.int())
     )
@@ -26,9 +26,15 @@ const decodeMessage = Schema.decodeUnknownOption(Message)
 export const decode = (payload: string): Option.Option<ReadonlyArray<InboxEvent>> =>
   payload.length > maxLength ? Option.none() : Option.map(decodeMessage(payload), ({ events }) => events.map(toEvent))
 
-const toEvent = (
-  [what, token, number]: readonly [what: "granted" | "revoked" | "overlimit", token: string, number: number]
-): InboxEvent =>
-  what === "overlimit"
-    ? { _tag: "OverLimit", token, limit: number }
-    : { _tag: what === "granted" ? "Granted" : "Revoked", token, fence: number }
+const toEvent = ([what, token, number]: (typeof Message.Type)["events"][number]): InboxEvent => {
+  switch (what) {
+    case "granted":
+      return { _tag: "Granted", token, fence: number }
+    case "revoked":
+      return { _tag: "Revoked", token, fence: number }
+    case "asked":
+      return { _tag: "Asked", token, fence: number }
+    case "overlimit":
+      return { _tag: "OverLimit", token, limit: number }
+  }
+}

@@ -103,6 +103,20 @@ export const leaving = ({ elapse, make, theorem }: Backend): void => {
       assert.deepStrictEqual(yield* c.events, [])
     }))
 
+  theorem("to ask for a lock tells its holder, and leaves it where it is", () =>
+    Effect.gen(function*() {
+      const { a, b, c } = yield* world(make)
+      const fence = granted(yield* a.once("A"))
+      waiting(yield* b.lock("B"))
+      assert.strictEqual(yield* c.revoke(fence - 1, true), 0)
+      assert.strictEqual(yield* c.revoke(fence, true), 1)
+      assert.deepStrictEqual(yield* a.events, [{ _tag: "Asked", token: "A", fence }])
+      held(yield* a.refresh("A"))
+      waiting(yield* b.refresh("B"))
+      yield* a.leave("A")
+      held(yield* b.refresh("B"))
+    }))
+
   theorem("revoke neither counts nor tells those whose lease has expired", () =>
     Effect.gen(function*() {
       const { a } = yield* world(make)

@@ -90,7 +90,7 @@ export const steps = ({ elapse, make, theorem }: Backend): void => {
       const limit = 200
       const fence = granted(yield* a.once("writer", { limit, permits: limit }))
       yield* enqueue(b, "reader", 100, { limit })
-      const { answer, unsettled } = yield* a.store.revoke(target(key), fence)
+      const { answer, unsettled } = yield* a.store.revoke(target(key), fence, false)
       assert.strictEqual(answer, 1)
       assert.deepStrictEqual(unsettled, [target(key)])
     }))
