@@ -48,6 +48,7 @@ export interface AcquireRequest {
 export interface Held {
   readonly _tag: "Held"
   readonly remainingMillis: number
+  /** Grows from hold to hold where they exclude each other. Of those side by side it says nothing (R18). */
   readonly fence: number
 }
 
