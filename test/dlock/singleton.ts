@@ -1,6 +1,6 @@
 /** What holds for singletons. */
 import { assert, describe } from "@effect/vitest"
-import { Deferred, Effect, Fiber, Option, SubscriptionRef } from "effect"
+import { Deferred, Effect, Fiber, Option, Schedule, SubscriptionRef } from "effect"
 import type { Singleton } from "../../src/index.js"
 import type { World } from "./world.js"
 import { newKey, untilFree, untilWaiting } from "./world.js"
@@ -115,6 +115,52 @@ export const singleton = ({ elapse, makeServer, name, test, ttlMillis }: World):
         yield* a.dlock.singleton(key, Effect.void, { hold: ttlMillis / 5 })
         yield* elapse(0.3)
         yield* untilFree(b.dlock, key)
+      }))
+
+    test("a job that every host starts by the clock runs once a tick", () =>
+      Effect.gen(function*() {
+        const { a, b, key } = yield* setup
+        let runs = 0
+        const job = Effect.sync(() => {
+          runs++
+        })
+        const host = ({ dlock }: typeof a) =>
+          dlock.singleton(key, job, { wait: 0, hold: ttlMillis / 2 }).pipe(
+            Effect.catchTag("LockAcquisitionError", () => Effect.void)
+          )
+        // Some hosts are late, but by less than `hold`.
+        const tick = Effect.zipRight(
+          Effect.all([host(a), host(b), host(a), host(b)], { concurrency: "unbounded" }),
+          Effect.zipRight(elapse(0.2), host(b))
+        )
+        for (let ticks = 1; ticks <= 3; ticks++) {
+          yield* tick
+          assert.strictEqual(runs, ticks)
+          yield* elapse(0.5)
+          yield* untilFree(a.dlock, key)
+        }
+      }))
+
+    test("a leader has the whole schedule, and whoever takes over goes on with it", () =>
+      Effect.gen(function*() {
+        const { a, b, key } = yield* setup
+        const ran: Array<string> = []
+        const every = Schedule.spaced(ttlMillis / 10)
+        const host = ({ dlock }: typeof a, name: string) =>
+          Effect.fork(dlock.singleton(key, Effect.schedule(Effect.sync(() => ran.push(name)), every)))
+        const one = yield* host(a, "one")
+        yield* untilHeld(a.dlock, key)
+        const two = yield* host(b, "two")
+        yield* untilWaiting(a.dlock, key, 1)
+        yield* elapse(0.5)
+        assert.isAbove(ran.length, 1)
+        assert.notInclude(ran, "two")
+        yield* Fiber.interrupt(one)
+        const before = ran.length
+        yield* elapse(0.5)
+        assert.isAbove(ran.length, before)
+        assert.deepStrictEqual(new Set(ran.slice(before)), new Set(["two"]))
+        yield* Fiber.interrupt(two)
       }))
 
     test("the leader ref tells who leads, here and elsewhere", () =>
