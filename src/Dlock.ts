@@ -102,7 +102,7 @@ export interface Inspection {
   readonly permits: number
   readonly used: number
   /**
-   * `permits` is what it holds, and `of` how many there are by its own process: if that differs, the processes disagree.
+   * In the order of their grants. `permits` is what it holds, and `of` how many there are by its own process: if that differs, the processes disagree.
    * `remaining` is the time to the end of the lease, if it is not renewed; `metadata` is empty when none was given.
    */
   readonly holders: ReadonlyArray<{

@@ -113,7 +113,7 @@ const inspect = (
         of: limit,
         remaining: Duration.millis(remainingMillis),
         metadata
-      }))
+      })).sort((a, b) => a.fencingToken - b.fencingToken)
     })))
 
 /** What is granted after it looked is not touched (R17). */
