@@ -12,6 +12,7 @@
  * - `LockLostError`: stop, and write nothing more. Start over if the work is still wanted.
  * - `BackendError`: Redis is down, silent or refuses. Retry; nothing of the failed call is left behind.
  * - `InvalidKeyError`: fix the call.
+ * - `FanoutError`: the outcome of a shared job cannot be shared. Give a schema, or shrink it.
  *
  * @since 0.1.0
  */
@@ -19,19 +20,23 @@ import * as Config from "effect/Config"
 import type { ConfigError } from "effect/ConfigError"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
 import type * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type {
   BackendError,
+  FanoutError,
   InvalidKeyError,
   LockAcquisitionError,
   LockLostError,
   MultiLockError
 } from "./DlockError.js"
+import type * as Fanout from "./Fanout.js"
 import * as internal from "./internal/dlock.js"
 import { Dlock } from "./internal/tag.js"
 import type * as Lock from "./Lock.js"
+import type { Inspection, Kind } from "./Operations.js"
 import * as PubSubLayer from "./PubSubLayer.js"
 import type * as ReadWriteLock from "./ReadWriteLock.js"
 import * as RedisLayer from "./RedisLayer.js"
@@ -44,6 +49,11 @@ export {
    * @category Errors
    */
   BackendError,
+  /**
+   * @since 0.1.0
+   * @category Errors
+   */
+  FanoutError,
   /**
    * @since 0.1.0
    * @category Errors
@@ -79,43 +89,16 @@ export interface Options {
   readonly retry?: Schedule.Schedule<unknown, LockAcquisitionError> | undefined
   /** A Redis that does not answer for that long becomes a `BackendError`. Defaults to `"5 seconds"`. */
   readonly commandTimeout?: Duration.DurationInput | undefined
-}
-
-/**
- * What a key is used for. Different kinds of one key have nothing to do with each other.
- *
- * @since 0.1.0
- * @category Models
- */
-export type Kind = "lock" | "semaphore" | "readWriteLock"
-
-/**
- * A key at one moment. A lock is one permit of one; a writer holds all permits of a read-write lock.
- *
- * @since 0.1.0
- * @category Models
- */
-export interface Inspection {
-  readonly key: string
-  readonly kind: Kind
-  /** How many permits there are, by the latest that asked; and how many of them are out. */
-  readonly permits: number
-  readonly used: number
-  /**
-   * In the order of their grants. `permits` is what it holds, and `of` how many there are by its own process: if that differs, the processes disagree.
-   * `remaining` is the time to the end of the lease, if it is not renewed; `metadata` is empty when none was given.
-   */
-  readonly holders: ReadonlyArray<{
-    readonly fencingToken: number
-    readonly permits: number
-    readonly of: number
-    readonly remaining: Duration.Duration
-    readonly metadata: string
-  }>
-  /** How many wait. */
-  readonly waiting: number
-  /** The highest fencing token given out so far; 0 when none is remembered. */
-  readonly lastFencingToken: number
+  /** What `fanout` and `push` default to. */
+  readonly fanout?: {
+    /**
+     * How long an outcome stays for those who wait for it and have missed the message. `ttl` + `commandTimeout`, unless it
+     * is longer.
+     */
+    readonly retention?: Duration.DurationInput | undefined
+    /** An outcome of more bytes of JSON fails everybody with `FanoutError`. Defaults to 1,048,576. */
+    readonly maxPayloadBytes?: number | undefined
+  } | undefined
 }
 
 /**
@@ -157,6 +140,20 @@ export interface Service {
     effect: Effect.Effect<A, E, R>,
     options?: Singleton.Options
   ) => Effect.Effect<A, E | LockAcquisitionError | BackendError | InvalidKeyError, R>
+  readonly fanout: <A, E, R>(
+    id: string,
+    job: Effect.Effect<A, E, R>,
+    options?: Fanout.AnyOptions
+  ) => Effect.Effect<A, E | BackendError | FanoutError | InvalidKeyError, R>
+  readonly push: <A, E, R>(
+    id: string,
+    onCompleted: (exit: Exit.Exit<A, E | BackendError | FanoutError>) => Effect.Effect<void, never, R>,
+    options?: Fanout.AnyOptions
+  ) => Effect.Effect<
+    Fanout.Completion<A, E>,
+    LockAcquisitionError | BackendError | InvalidKeyError,
+    R | Scope.Scope
+  >
   readonly inspect: (key: string, kind?: Kind) => Effect.Effect<Inspection, BackendError | InvalidKeyError>
   readonly forceRelease: (key: string, kind?: Kind) => Effect.Effect<number, BackendError | InvalidKeyError>
   readonly askRelease: (key: string, kind?: Kind) => Effect.Effect<number, BackendError | InvalidKeyError>
@@ -172,51 +169,16 @@ export {
   Dlock
 } from "./internal/tag.js"
 
+export { fanout, push } from "./Fanout.js"
 export { lock, multi, once, withLock, withMulti } from "./Lock.js"
+
+export { askRelease, forceRelease, inspect } from "./Operations.js"
+
+export type { Inspection, Kind } from "./Operations.js"
+
 export { readWriteLock } from "./ReadWriteLock.js"
 export { semaphore } from "./Semaphore.js"
 export { singleton } from "./Singleton.js"
-
-/**
- * Who holds the key now, for how long, and how many wait. It may have changed by the time it is read. The kind defaults to
- * `"lock"`.
- *
- * @since 0.1.0
- * @category Operations
- */
-export const inspect = (
-  key: string,
-  kind?: Kind
-): Effect.Effect<Inspection, BackendError | InvalidKeyError, Dlock> =>
-  Effect.flatMap(Dlock, (dlock) => dlock.inspect(key, kind))
-
-/**
- * Takes the key from all who hold it now, and says how many that were. The holder is told at once and its
- * guarded effect is interrupted, but the next waiter does not wait for that: only for the emergency. A holder that got the
- * lock meanwhile is not touched.
- *
- * @since 0.1.0
- * @category Operations
- */
-export const forceRelease = (
-  key: string,
-  kind?: Kind
-): Effect.Effect<number, BackendError | InvalidKeyError, Dlock> =>
-  Effect.flatMap(Dlock, (dlock) => dlock.forceRelease(key, kind))
-
-/**
- * The gentle form of `forceRelease`: asks all who hold the key now to let go, and says how many that were. Their guarded
- * effects are interrupted, `lost` and `check` fail with reason `Revoked`, and the key passes on when they have given it
- * back: so nothing overlaps. One that does not hear of it, or does not care, keeps it.
- *
- * @since 0.1.0
- * @category Operations
- */
-export const askRelease = (
-  key: string,
-  kind?: Kind
-): Effect.Effect<number, BackendError | InvalidKeyError, Dlock> =>
-  Effect.flatMap(Dlock, (dlock) => dlock.askRelease(key, kind))
 
 /**
  * The service with default options, on the two connections.

@@ -6,6 +6,7 @@
  * - `LockLostError`: the lease ended before the work did. Stop, write nothing more.
  * - `BackendError`: Redis is down, silent or refuses. Retry; what was asked for is cleaned up for you.
  * - `InvalidKeyError`: the key cannot be a lock's name. Fix the call.
+ * - `FanoutError`: the outcome of a job could not be shared. Give a schema, or shrink it.
  *
  * @since 0.1.0
  */
@@ -152,6 +153,43 @@ const backendDid: Record<BackendError["reason"], string> = {
 const backendAdvice: Record<BackendError["outcome"], string> = {
   NotApplied: "Nothing was changed",
   Unknown: "It may have been carried out; what it took is given back in the background. It is safe to try again"
+}
+
+/**
+ * The outcome of a shared job could not be handed to those who wait for it. All of them fail alike, in every process; the
+ * job itself may have run to its end.
+ *
+ * - `Encode`: what it came to is no JSON, or not what `schema` says. Fix the schema, or give one.
+ * - `Decode`: it is not what this process's `schema` says. Two versions of the program may be running.
+ * - `TooLarge`: it is longer than `maxPayloadBytes`. Shrink it, or store it elsewhere and share its name.
+ * - `Interrupted`: the job interrupted itself. An interruption is nobody else's outcome.
+ * - `Abandoned`: whoever was to complete it (`push`) closed its scope or died.
+ * - `Refused`: Redis would not take the outcome.
+ *
+ * @since 0.1.0
+ * @category Errors
+ */
+export class FanoutError extends Schema.TaggedError<FanoutError>("effect-dlock/FanoutError")("FanoutError", {
+  id: Schema.String,
+  reason: Schema.Literal("Encode", "Decode", "TooLarge", "Interrupted", "Abandoned", "Refused"),
+  cause: Schema.Defect
+}) {
+  /**
+   * @since 0.1.0
+   */
+  override get message(): string {
+    const words = this.cause instanceof Error ? this.cause.message : String(this.cause)
+    return `The outcome of "${shorten(this.id)}" ${fanoutBecause[this.reason]}: ${words}`
+  }
+}
+
+const fanoutBecause: Record<FanoutError["reason"], string> = {
+  Encode: "cannot be sent to other processes",
+  Decode: "cannot be read",
+  TooLarge: "is too large to be shared",
+  Interrupted: "is no outcome",
+  Abandoned: "will never be known",
+  Refused: "could not be stored"
 }
 
 /**

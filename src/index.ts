@@ -11,7 +11,17 @@ export * as DlockError from "./DlockError.js"
 /**
  * @since 0.1.0
  */
+export * as Fanout from "./Fanout.js"
+
+/**
+ * @since 0.1.0
+ */
 export * as Lock from "./Lock.js"
+
+/**
+ * @since 0.1.0
+ */
+export * as Operations from "./Operations.js"
 
 /**
  * @since 0.1.0

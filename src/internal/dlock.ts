@@ -7,13 +7,17 @@ import type * as Dlock from "../Dlock.js"
 import type { BackendError, InvalidKeyError, MultiLockError } from "../DlockError.js"
 import type * as Lock from "../Lock.js"
 import type { Engine } from "./engine/engine.js"
+import * as Flights from "./engine/flights.js"
 import * as EngineModule from "./engine/make.js"
+import * as Fanout from "./fanout.js"
+import type { Stores } from "./flightStore.js"
 import * as Key from "./key.js"
 import { LockImpl, MultiLockImpl } from "./lock.js"
 import type { Env, Keys } from "./locks.js"
 import { guarded, multiRequestOf, orDie, requestOf, retrying, scoped, span } from "./locks.js"
 import * as Memory from "./memory/store.js"
 import * as Options from "./options.js"
+import * as Outcome from "./outcome.js"
 import * as ReadWriteLock from "./readWriteLock.js"
 import type { Connection } from "./redis/link.js"
 import * as RedisStore from "./redis/store.js"
@@ -21,7 +25,7 @@ import * as Semaphore from "./semaphore.js"
 import * as Singleton from "./singleton.js"
 import type { Claim, Store } from "./store.js"
 
-const defaults = { prefix: "dlock", ttl: "10 seconds", commandTimeout: "5 seconds" } as const
+const defaults = { prefix: "dlock", ttl: "10 seconds", commandTimeout: "5 seconds", maxPayloadBytes: 2 ** 20 } as const
 
 /** A secret of 122 random bits. */
 const makeSecret = (): string => globalThis.crypto.randomUUID()
@@ -50,12 +54,35 @@ const commandTimeoutOf = (options: Dlock.Options): Effect.Effect<Duration.Durati
     Duration.millis
   )
 
-export const make = (store: Store, options: Dlock.Options): Effect.Effect<Dlock.Service, never, Scope.Scope> =>
+/** Those of `fanout` and `push`. */
+const makeFanout = (store: Stores, options: Dlock.Options, ttlMillis: number, commandTimeout: Duration.Duration) =>
+  Effect.gen(function*() {
+    const { maxPayloadBytes = defaults.maxPayloadBytes, retention } = options.fanout ?? {}
+    const commandTimeoutMillis = Duration.toMillis(commandTimeout)
+    const flights = yield* Flights.make({
+      store: store.flights,
+      commandTimeoutMillis,
+      makeToken: makeSecret,
+      refused: Outcome.fanoutError("Refused", "Redis would not take it"),
+      interrupted: Outcome.interrupted
+    })
+    return Fanout.make(flights, {
+      ttlMillis,
+      commandTimeoutMillis,
+      retentionMillis: retention === undefined
+        ? 0
+        : yield* orDie(Options.finiteMillis("fanout.retention", retention)),
+      maxPayloadBytes: yield* orDie(Options.payloadBytes("fanout.maxPayloadBytes", maxPayloadBytes))
+    })
+  })
+
+export const make = (store: Stores, options: Dlock.Options): Effect.Effect<Dlock.Service, never, Scope.Scope> =>
   Effect.gen(function*() {
     const ttlMillis = yield* orDie(Options.finiteMillis("ttl", options.ttl ?? defaults.ttl))
     const commandTimeout = yield* commandTimeoutOf(options)
     const engine = yield* EngineModule.make({ store, commandTimeout, makeToken: makeSecret })
     const env: Env = { engine, defaults: yield* orDie(Options.decode(undefined, ttlMillis)) }
+    const { fanout, push } = yield* makeFanout(store, options, ttlMillis, commandTimeout)
 
     const lock = (key: string, callOptions: Lock.Options | undefined, waits: boolean) =>
       Effect.flatMap(
@@ -86,6 +113,8 @@ export const make = (store: Store, options: Dlock.Options): Effect.Effect<Dlock.
       readWriteLock: (key, callOptions) => ReadWriteLock.make(env, key, callOptions),
       singleton: (key, effect, callOptions) =>
         Singleton.run(env, key, effect, callOptions).pipe(span("singleton", key)),
+      fanout: (id, job, callOptions) => fanout(id, job, callOptions).pipe(span("fanout", id)),
+      push: (id, onCompleted, callOptions) => push(id, onCompleted, callOptions).pipe(span("push", id)),
       inspect: (key, kind) => inspect(store, key, kind).pipe(span("inspect", key)),
       forceRelease: (key, kind) => revoke(engine, key, kind, false).pipe(span("forceRelease", key)),
       askRelease: (key, kind) => revoke(engine, key, kind, true).pipe(span("askRelease", key))
@@ -97,7 +126,7 @@ const claimOf = (key: string): Claim => ({ kind: "lock", key, permits: 1, limit:
 const inspect = (
   store: Store,
   key: string,
-  kind: Key.Kind = "lock"
+  kind: Key.LeaseKind = "lock"
 ): Effect.Effect<Dlock.Inspection, BackendError | InvalidKeyError> =>
   Effect.flatMap(Key.validate(key), (key) =>
     Effect.map(store.inspect({ kind, key }), (found) => ({
@@ -120,7 +149,7 @@ const inspect = (
 const revoke = (
   { keeper, store }: Engine,
   key: string,
-  kind: Key.Kind = "lock",
+  kind: Key.LeaseKind = "lock",
   asks: boolean
 ): Effect.Effect<number, BackendError | InvalidKeyError> =>
   Effect.flatMap(inspect(store, key, kind), ({ holders }) => {

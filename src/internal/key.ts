@@ -13,7 +13,10 @@ const maxBytes = 1024
 const utf8 = new TextEncoder()
 
 /** The kind is part of the name, so `lock("x")` and `semaphore("x")` never count each other's permits (R12). */
-export type Kind = "lock" | "semaphore" | "readWriteLock"
+export type Kind = LeaseKind | "flight"
+
+/** What can be held. */
+export type LeaseKind = "lock" | "semaphore" | "readWriteLock"
 
 /** A legal key, or why it is none. */
 export const validate = (key: unknown): Either.Either<string, InvalidKeyError> => {
@@ -40,6 +43,9 @@ export const encodePrefix = (prefix: string): string => prefix.replace(/[%:{}\s]
  */
 export const encodeKey = (key: string): string =>
   hasHashTag(key) ? `=${key}` : `{${/[%{}]/.test(key) ? key.replace(/[%{}]/g, encodeURIComponent) : key}}`
+
+/** What all Redis keys of one thing begin with. The prefix is encoded already. */
+export const redisName = (prefix: string, kind: Kind, key: string): string => `${prefix}:${kind}:${encodeKey(key)}`
 
 /** The reverse of `encodeKey`. */
 export const decodeKey = (encoded: string): string =>

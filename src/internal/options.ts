@@ -2,6 +2,7 @@
 import * as Duration from "effect/Duration"
 import * as Either from "effect/Either"
 import * as Option from "effect/Option"
+import type * as Fanout from "../Fanout.js"
 import type * as Lock from "../Lock.js"
 import type { Terms } from "./engine/lease.js"
 
@@ -80,5 +81,42 @@ export const decode = (options: Lock.Options | undefined, layerTtlMillis: number
   return Either.map(maxHoldMillis, (maxHoldMillis) => ({
     terms: { ttlMillis: ttlMillis.right, maxHoldMillis, renew, metadata, onHolder: undefined },
     waitMillis: waitMillis.right
+  }))
+}
+
+/** The largest string that Redis stores by default. */
+const payloadBytesMax = 512 * 2 ** 20
+
+export interface FanoutDecoded {
+  readonly ttlMillis: number
+  readonly keepMillis: number
+  readonly maxPayloadBytes: number
+  readonly runsAlone: boolean
+}
+
+export const payloadBytes = (name: string, input: number): Either.Either<number, Mistake> =>
+  Number.isSafeInteger(input) && input > 0 && input <= payloadBytesMax
+    ? Either.right(input)
+    : mistake(name, `a whole number from 1 to ${payloadBytesMax}`, input)
+
+/** The options of one call of `fanout` or `push`, on top of the layer's. */
+export const decodeFanout = (
+  options: Fanout.Options | undefined,
+  layer: Pick<FanoutDecoded, "ttlMillis" | "maxPayloadBytes">
+): Either.Either<FanoutDecoded, Mistake> => {
+  const { keep, maxPayloadBytes, onBackendError = "fail", ttl } = options ?? {}
+  if (onBackendError !== "fail" && onBackendError !== "run") {
+    return mistake("onBackendError", `"fail" or "run"`, onBackendError)
+  }
+  const ttlMillis = ttl === undefined ? Either.right(layer.ttlMillis) : finiteMillis("ttl", ttl)
+  if (Either.isLeft(ttlMillis)) return Either.left(ttlMillis.left)
+  const keepMillis = keep === undefined || toMillis(keep) === 0 ? Either.right(0) : finiteMillis("keep", keep)
+  if (Either.isLeft(keepMillis)) return Either.left(keepMillis.left)
+  const bytes = payloadBytes("maxPayloadBytes", maxPayloadBytes ?? layer.maxPayloadBytes)
+  return Either.map(bytes, (maxPayloadBytes) => ({
+    ttlMillis: ttlMillis.right,
+    keepMillis: keepMillis.right,
+    maxPayloadBytes,
+    runsAlone: onBackendError === "run"
   }))
 }

@@ -12,14 +12,14 @@ import type { NonEmptyReadonlyArray } from "effect/Array"
 import type * as Effect from "effect/Effect"
 import type * as Mailbox from "effect/Mailbox"
 import type { BackendError } from "../DlockError.js"
-import type { Kind } from "./key.js"
+import type { LeaseKind } from "./key.js"
 
 /** The most items that one `refresh` or `leave` may carry. */
 export const maxBatch = 256
 
 /** What can be held. */
 export interface Target {
-  readonly kind: Kind
+  readonly kind: LeaseKind
   readonly key: string
 }
 

@@ -1,5 +1,6 @@
 /** What the library asked of a server, told apart by what it was for. */
 import { acquire } from "../../src/internal/redis/acquire.js"
+import * as Flights from "../../src/internal/redis/flights.js"
 import * as Operations from "../../src/internal/redis/operations.js"
 import * as Scripts from "../../src/internal/redis/scripts.js"
 import type { Body } from "../support/redisSpy.js"
@@ -10,7 +11,9 @@ const names = new Map([
   [Scripts.leave.sha, "leave"],
   [Scripts.refresh.sha, "refresh"],
   [Operations.lower.sha, "lower"],
-  [Operations.inspect.sha, "inspect"]
+  [Operations.inspect.sha, "inspect"],
+  ...[Flights.join, Flights.refreshFlights, Flights.finish, Flights.leaveFlight, Flights.fetch, Flights.refuse]
+    .map(({ name, sha }) => [sha, name] as const)
 ])
 
 /** Commands that clients issued, scripts by their names; and "message" for each that a script published. */

@@ -9,8 +9,8 @@ import { inject } from "vitest"
 import { BackendError } from "../../src/DlockError.js"
 import { Dlock, PubSubLayer, RedisLayer } from "../../src/index.js"
 import * as Assembly from "../../src/internal/dlock.js"
+import type { Stores } from "../../src/internal/flightStore.js"
 import * as Memory from "../../src/internal/memory/store.js"
-import type { Store } from "../../src/internal/store.js"
 
 /** One process of an application: its service, and its sudden death. */
 export interface Process {
@@ -30,7 +30,7 @@ export interface World {
 }
 
 /** A store whose process can die: then no call gets through. */
-const mortal = (store: Store) => {
+const mortal = (store: Stores) => {
   let dead = false
   const unlessDead = <A>(call: Effect.Effect<A, BackendError>): Effect.Effect<A, BackendError> =>
     Effect.suspend(() =>
@@ -38,7 +38,8 @@ const mortal = (store: Store) => {
         ? new BackendError({ operation: "any", reason: "Unreachable", outcome: "Unknown", cause: new Error("crashed") })
         : call
     )
-  const mortalStore: Store = {
+  const { flights } = store
+  const mortalStore: Stores = {
     inbox: store.inbox,
     probe: store.probe,
     acquire: (request) => unlessDead(store.acquire(request)),
@@ -46,7 +47,18 @@ const mortal = (store: Store) => {
     leave: (items) => unlessDead(store.leave(items)),
     lower: (target, token, permits) => unlessDead(store.lower(target, token, permits)),
     revoke: (target, fence, asks) => unlessDead(store.revoke(target, fence, asks)),
-    inspect: (target) => unlessDead(store.inspect(target))
+    inspect: (target) => unlessDead(store.inspect(target)),
+    flights: {
+      inbox: flights.inbox,
+      probe: flights.probe,
+      serverMillisAtMost: flights.serverMillisAtMost,
+      join: (request) => unlessDead(flights.join(request)),
+      refresh: (items) => unlessDead(flights.refresh(items)),
+      finish: (request) => unlessDead(flights.finish(request)),
+      refuse: (part) => unlessDead(flights.refuse(part)),
+      leave: (part) => unlessDead(flights.leave(part)),
+      fetch: (part) => unlessDead(flights.fetch(part))
+    }
   }
   return {
     store: mortalStore,

@@ -2,7 +2,7 @@
  * One process of an application, as the fault tests start, freeze and kill them. `argv` says its role and how to reach
  * Redis; it reports by messages, stamped by the clock that all processes of a machine share.
  */
-import { Effect, Exit, Logger, LogLevel } from "effect"
+import { Effect, Exit, Fiber, Logger, LogLevel } from "effect"
 import { Dlock, PubSubLayer, RedisLayer } from "../../src/index.js"
 import { monotonicMicros } from "../support/workers.js"
 import { layerAt, tagOf, untilConnected } from "./services.js"
@@ -58,10 +58,43 @@ const useUntilSilent = Effect.gen(function*() {
   yield* Dlock.inspect(key).pipe(Effect.zipRight(Effect.sleep(10)), Effect.forever, Effect.ignore)
 }).pipe(Effect.scoped)
 
+/** Leads a flight until it is killed. */
+const lead = Dlock.fanout(key, Effect.zipRight(send("leads"), Effect.never))
+
+const told = (what: string) =>
+  Effect.async<void>((go) => {
+    const listen = (message: unknown) => {
+      if (message !== what) return
+      process.off("message", listen)
+      go(Effect.void)
+    }
+    process.on("message", listen)
+  })
+
+/** Each time it is told to: asks `count` times at once. The job ends when it is told so. */
+const askAll = Effect.gen(function*() {
+  let round = 0
+  return yield* Effect.gen(function*() {
+    yield* told("ask")
+    const value = `${process.pid}/${++round}`
+    const end = yield* Effect.fork(told("end"))
+    const job = Effect.zipRight(send("ran"), Effect.as(Fiber.join(end), value))
+    const all = yield* Effect.fork(
+      Effect.forEach(Array.from({ length: count }), () => Dlock.fanout(key, job), { concurrency: "unbounded" })
+    )
+    yield* Effect.yieldNow()
+    yield* send("asked")
+    yield* send("got", { values: yield* Fiber.join(all) })
+    yield* Fiber.join(end)
+  }).pipe(Effect.forever)
+})
+
 const roles: Record<string, Effect.Effect<unknown, unknown, Dlock.Dlock>> = {
   hold: Effect.scoped(hold),
   queue: Effect.scoped(queue),
   write,
+  lead,
+  ask: askAll,
   check: Effect.scoped(check),
   use,
   useUntilSilent

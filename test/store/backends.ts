@@ -14,6 +14,7 @@ import * as Key from "../../src/internal/key.js"
 import * as Memory from "../../src/internal/memory/store.js"
 import * as Acquire from "../../src/internal/redis/acquire.js"
 import * as Connection from "../../src/internal/redis/connection.js"
+import * as Flights from "../../src/internal/redis/flights.js"
 import * as Operations from "../../src/internal/redis/operations.js"
 import type { LockKeys, Script } from "../../src/internal/redis/script.js"
 import * as Scripts from "../../src/internal/redis/scripts.js"
@@ -88,15 +89,17 @@ export const keysOf = ({ key, kind }: Target, prefix = "test"): LockKeys => {
   return [`${name}:fence`, `${name}:state`, `${name}:held`, `${name}:queue`, `${name}:alive`]
 }
 
+/** The Redis keys of a flight, as they are named in every release. */
+export const flightKeysOf = (id: string, prefix = "test"): Flights.FlightKeys => {
+  const name = `${Key.encodePrefix(prefix)}:flight:${Key.encodeKey(id)}`
+  return [`${name}:state`, `${name}:followers`, `${name}:marks`, `${name}:outcomes`]
+}
+
 /** With them loaded, commands that are sent together are carried out in that order. */
 export const loadScripts = (client: Redis): Effect.Effect<void> => {
   const scripts = [
-    Acquire.acquire,
-    Scripts.refresh,
-    Scripts.leave,
-    Operations.lower,
-    Operations.revoke,
-    Operations.inspect
+    ...[Acquire.acquire, Scripts.refresh, Scripts.leave, Operations.lower, Operations.revoke, Operations.inspect],
+    ...[Flights.join, Flights.refreshFlights, Flights.finish, Flights.refuse, Flights.leaveFlight, Flights.fetch]
   ]
   return Effect.promise(async () => {
     for (const { lua } of scripts) await client.script("LOAD", lua)

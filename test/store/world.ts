@@ -10,6 +10,7 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { randomUUID } from "node:crypto"
 import type { BackendError } from "../../src/DlockError.js"
+import type { Stores } from "../../src/internal/flightStore.js"
 import type {
   AcquireAnswer,
   AcquireRequest,
@@ -19,14 +20,13 @@ import type {
   InboxEvent,
   Inspection,
   Settled,
-  Store,
   Target,
   Waiting
 } from "../../src/internal/store.js"
 
 /** One client of a server. */
 export interface Process {
-  readonly store: Store
+  readonly store: Stores
   /** From when this is done nobody hears what is sent to its inbox. Its store works on. */
   readonly deafen: Effect.Effect<void>
 }
@@ -69,7 +69,7 @@ export const target = (key: string): Target => ({ kind: "lock", key })
 export class Client {
   constructor(readonly process: Process, readonly key: string) {}
 
-  get store(): Store {
+  get store(): Stores {
     return this.process.store
   }
 

@@ -66,9 +66,9 @@ const targetOf = (from: string, specifier: string): string =>
 const layers: ReadonlyArray<readonly [name: string, pattern: RegExp]> = [
   [
     "leaf",
-    /^(DlockError|internal\/(?!store\.|dlock\.|locks?\.|multi\.|semaphore\.|readWriteLock\.|singleton\.|fanout\.)[^/]+)\.ts$/
+    /^(DlockError|internal\/(?!store\.|flightStore\.|dlock\.|locks?\.|multi\.|semaphore\.|readWriteLock\.|singleton\.|fanout\.)[^/]+)\.ts$/
   ],
-  ["store port", /^internal\/store\.ts$/],
+  ["store port", /^internal\/(store|flightStore)\.ts$/],
   ["engine or adapter", /^internal\/[^/]+\//],
   ["assembly", /^internal\/(dlock|locks?|multi|semaphore|readWriteLock|singleton|fanout)\.ts$/],
   ["public module", /^[A-Z][^/]*\.ts$/],

@@ -1,5 +1,7 @@
 /** What a caller is told when the store did not say it. */
+import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
+import * as Option from "effect/Option"
 import { BackendError, LockAcquisitionError } from "../../DlockError.js"
 import type { Holder } from "../store.js"
 
@@ -24,11 +26,26 @@ const backendError = (
   words: string
 ) => new BackendError({ operation, reason, outcome, cause: new Error(words) })
 
-export const closed = (): BackendError =>
-  backendError("acquire", "Unreachable", "NotApplied", "the Dlock layer is closed")
+export const closed = (operation = "acquire"): BackendError =>
+  backendError(operation, "Unreachable", "NotApplied", "the Dlock layer is closed")
 
-export const tooSlow = (): BackendError =>
-  backendError("acquire", "Timeout", "Unknown", "every answer came when the lease that it granted was over already")
+export const tooSlow = (operation = "acquire"): BackendError =>
+  backendError(operation, "Timeout", "Unknown", "every answer came when the lease that it granted was over already")
 
 export const silent = (): BackendError =>
   backendError("refresh", "Timeout", "Unknown", "no heartbeat was answered for as long as a waiter stays in the queue")
+
+export const unheard = (): BackendError =>
+  backendError(
+    "refreshFlights",
+    "Timeout",
+    "Unknown",
+    "nothing was heard of the flight for as long as a follower counts"
+  )
+
+/** Why a call of the store failed. A defect in it is no reason for anybody to wait for ever. */
+export const ofCause = (cause: Cause.Cause<BackendError>): BackendError =>
+  Option.getOrElse(
+    Cause.failureOption(cause),
+    () => backendError("fanout", "Unreachable", "Unknown", Cause.pretty(cause))
+  )

@@ -5,24 +5,34 @@
 import * as Arr from "effect/Array"
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
-import * as Mailbox from "effect/Mailbox"
 import type * as Scope from "effect/Scope"
+import type { Stores } from "../flightStore.js"
 import type { AcquireAnswer, Answer, Claim, InboxEvent, Store, Target } from "../store.js"
+import * as Flights from "./flightStore.js"
+import * as Inbox from "./inbox.js"
 import * as Model from "./model.js"
 
 export interface Server {
   /** By kind and key. */
   readonly locks: Map<string, Model.Lock>
-  readonly connect: (inboxId: string) => Effect.Effect<Store, never, Scope.Scope>
+  /** By id. */
+  readonly flights: Flights.FlightServer["flights"]
+  readonly connect: (inboxId: string) => Effect.Effect<Stores, never, Scope.Scope>
 }
 
 export const makeServer: Effect.Effect<Server> = Effect.map(Effect.clock, (clock) => new ServerImpl(clock))
 
 class ServerImpl implements Server {
   readonly locks = new Map<string, Model.Lock>()
-  readonly inboxes = new Map<string, (event: InboxEvent) => void>()
+  readonly inboxes: Inbox.Inboxes<InboxEvent> = new Map()
+  readonly flights: Flights.FlightServer["flights"]
+  readonly connectFlights: Flights.FlightServer["connect"]
 
-  constructor(readonly clock: Clock.Clock) {}
+  constructor(readonly clock: Clock.Clock) {
+    const { connect, flights } = Flights.make(clock)
+    this.flights = flights
+    this.connectFlights = connect
+  }
 
   lockOf(target: Target): Model.Lock {
     const lock = this.locks.get(nameOf(target)) ?? Model.emptyLock()
@@ -53,13 +63,9 @@ class ServerImpl implements Server {
 
   readonly connect: Server["connect"] = (inboxId) =>
     Effect.gen(this, function*() {
-      const inbox = yield* Effect.acquireRelease(Mailbox.make<InboxEvent>(), (mailbox) => mailbox.shutdown)
-      yield* Effect.acquireRelease(
-        Effect.sync(() => this.inboxes.set(inboxId, (event) => inbox.unsafeOffer(event))),
-        () => Effect.sync(() => this.inboxes.delete(inboxId))
-      )
-      inbox.unsafeOffer({ _tag: "Subscribed" })
-      return { inbox, probe: Effect.void, ...verbs(this, inboxId) }
+      const inbox = yield* Inbox.open(this.inboxes, inboxId)
+      const flights = yield* this.connectFlights(inboxId)
+      return { inbox, probe: Effect.void, flights, ...verbs(this, inboxId) }
     })
 }
 

@@ -29,6 +29,15 @@ const waiting = (
 export const refusal = (operation: string, words: string): BackendError =>
   new BackendError({ operation, ...classify(Object.assign(new Error(words), { name: "ReplyError" })) })
 
+/** What could create something came too late twice, by a clock that was read in between (R3). */
+export const tooLate = (operation: string): BackendError =>
+  new BackendError({
+    operation,
+    reason: "Timeout",
+    outcome: "NotApplied",
+    cause: new Error("the server's clock is ahead of what it showed before")
+  })
+
 const acquireAnswer = (reply: AcquireReply, claims: ReadonlyArray<Claim>): AcquireAnswer => {
   switch (reply[1]) {
     case "granted":

@@ -20,6 +20,8 @@ export interface Runner {
   readonly synchronize: Effect.Effect<void, BackendError>
   /** What the server's clock shows at most now. */
   readonly serverMillis: () => number
+  /** What it showed at most at an earlier local time. */
+  readonly serverMillisAt: (localMillis: number) => number
 }
 
 export const make = (link: Link): Effect.Effect<Runner> =>
@@ -60,6 +62,7 @@ export const make = (link: Link): Effect.Effect<Runner> =>
       run,
       synchronize,
       synchronized: serverClock.synchronized,
-      serverMillis: () => serverClock.atMost(monotonic(clock))
+      serverMillis: () => serverClock.atMost(monotonic(clock)),
+      serverMillisAt: serverClock.atMost
     }
   })

@@ -68,12 +68,14 @@ export const script = <In, Reply, Encoded>(options: {
   readonly name: string
   /** Answers the most frequent case with the fewest calls, exactly as `lua` would; or does nothing. */
   readonly shortcut?: string
+  /** What it shares with the others of its kind. Defaults to that of the scripts for locks. */
+  readonly prelude?: string
   readonly lua: string
   readonly keys: (input: In) => Array<string>
   readonly args: (input: In) => Array<string | number>
   readonly reply: Schema.Schema<Reply, Encoded>
 }): Script<In, Reply> => {
-  const lua = [header, options.shortcut ?? "", prelude, options.lua].join("\n")
+  const lua = [header, options.shortcut ?? "", options.prelude ?? prelude, options.lua].join("\n")
   return {
     name: options.name,
     lua,

@@ -5,10 +5,12 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
-import { BackendError } from "../../DlockError.js"
+import type { BackendError } from "../../DlockError.js"
+import type { FlightStore, Stores } from "../flightStore.js"
 import * as Key from "../key.js"
 import type { Acquired, AcquireRequest, Store, Target } from "../store.js"
 import * as Acquire from "./acquire.js"
+import { RedisFlightStore } from "./flightStore.js"
 import type { Connection } from "./link.js"
 import * as Link from "./link.js"
 import * as Operations from "./operations.js"
@@ -26,7 +28,7 @@ export const make = (options: {
   readonly commandTimeout: Duration.Duration
   /** Unguessable: whoever knows it could forge a grant (R19). */
   readonly inboxId: string
-}): Effect.Effect<Store, never, Scope.Scope> =>
+}): Effect.Effect<Stores, never, Scope.Scope> =>
   Effect.gen(function*() {
     const { commandTimeout } = options
     const prefix = Key.encodePrefix(options.prefix)
@@ -41,11 +43,12 @@ export const make = (options: {
       Unanswered.make(link.epoch, runner.serverMillis, commandTimeoutMillis),
       inbox,
       commandTimeoutMillis,
-      (target) => keysFor(prefix, target)
+      (target) => keysFor(prefix, target),
+      new RedisFlightStore(subscriber, runner, prefix, inbox, commandTimeoutMillis)
     )
   })
 
-class RedisStore implements Store {
+class RedisStore implements Stores {
   readonly inbox: Store["inbox"]
   readonly probe: Store["probe"]
 
@@ -55,7 +58,8 @@ class RedisStore implements Store {
     readonly unanswered: Unanswered.Unanswered,
     readonly inboxName: string,
     readonly commandTimeoutMillis: number,
-    readonly keysOf: (target: Target) => LockKeys
+    readonly keysOf: (target: Target) => LockKeys,
+    readonly flights: FlightStore
   ) {
     this.inbox = subscriber.inbox
     this.probe = subscriber.probe
@@ -91,7 +95,7 @@ class RedisStore implements Store {
         return Effect.succeed(Replies.acquired(reply, claims))
       }
       // The server's clock went ahead. Nothing was created, and this reply has told the new time.
-      return mayRepeat ? this.acquireOnce(request, false) : Effect.fail(tooLate())
+      return mayRepeat ? this.acquireOnce(request, false) : Effect.fail(Replies.tooLate("acquire"))
     })
   }
 
@@ -153,17 +157,9 @@ class RedisStore implements Store {
     )
 }
 
-const tooLate = () =>
-  new BackendError({
-    operation: "acquire",
-    reason: "Timeout",
-    outcome: "NotApplied",
-    cause: new Error("the server's clock is ahead of what it showed before")
-  })
-
 /** All keys of one lock share its hash tag (see internal/key.ts), and none is made inside Lua. */
 const keysFor = (prefix: string, { key, kind }: Target): LockKeys => {
-  const name = `${prefix}:${kind}:${Key.encodeKey(key)}`
+  const name = Key.redisName(prefix, kind, key)
   return [`${name}:fence`, `${name}:state`, `${name}:held`, `${name}:queue`, `${name}:alive`]
 }
 

@@ -14,7 +14,8 @@ import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type { BackendError } from "../../DlockError.js"
-import type { InboxEvent, Store } from "../store.js"
+import type { FlightEvent } from "../flightStore.js"
+import type { InboxEvent } from "../store.js"
 import * as Telemetry from "../telemetry.js"
 import type { Client } from "./driver.js"
 import type { Connection } from "./link.js"
@@ -35,12 +36,13 @@ export const make = (options: {
   readonly connection: Connection
   readonly channel: string
   readonly commandTimeout: Duration.Duration
-}): Effect.Effect<Pick<Store, "inbox" | "probe">, never, Scope.Scope> =>
+}): Effect.Effect<Subscriber, never, Scope.Scope> =>
   Effect.gen(function*() {
     const { channel, connection, commandTimeout } = options
     const link = yield* Link.make(connection, commandTimeout)
     const inbox = yield* Effect.acquireRelease(Mailbox.make<InboxEvent>(), (mailbox) => mailbox.shutdown)
-    const subscriber = new Subscriber(connection.client, channel, link, inbox)
+    const flightInbox = yield* Effect.acquireRelease(Mailbox.make<FlightEvent>(), (mailbox) => mailbox.shutdown)
+    const subscriber = new Subscriber(connection.client, channel, link, inbox, flightInbox)
     yield* Effect.acquireRelease(
       Effect.sync(() => connection.client.on("message", subscriber.onMessage).on("close", subscriber.onClose)),
       (client) => Effect.sync(() => client.off("message", subscriber.onMessage).off("close", subscriber.onClose))
@@ -55,10 +57,10 @@ export const make = (options: {
         subscriber.unsubscribe.pipe(Effect.interruptible, Effect.timeout(unsubscribeWithin), Effect.ignore)
       )
     }
-    return { inbox, probe: subscriber.probe }
+    return subscriber
   })
 
-class Subscriber {
+export class Subscriber {
   state: "Subscribed" | "Unsubscribed" = "Unsubscribed"
   /** Of the last SUBSCRIBE that was acknowledged. In that epoch messages come, unless a PING says otherwise. */
   subscribedIn: number | undefined = undefined
@@ -70,20 +72,25 @@ class Subscriber {
     readonly client: Client,
     readonly channel: string,
     readonly link: Link.Link,
-    readonly inbox: Mailbox.Mailbox<InboxEvent>
+    readonly inbox: Mailbox.Mailbox<InboxEvent>,
+    readonly flightInbox: Mailbox.Mailbox<FlightEvent>
   ) {}
 
   become(state: typeof this.state): void {
     if (this.state === state) return
     this.state = state
     this.inbox.unsafeOffer({ _tag: state })
+    this.flightInbox.unsafeOffer({ _tag: state })
   }
 
   readonly onMessage = (channel: string, payload: string): void => {
     if (channel !== this.channel) return
     const events = Wire.decode(payload)
-    if (Option.isSome(events)) this.inbox.unsafeOfferAll(events.value)
-    else Telemetry.droppedMessages.unsafeUpdate(1, [])
+    if (Option.isNone(events)) return Telemetry.droppedMessages.unsafeUpdate(1, [])
+    for (const event of events.value) {
+      if (Wire.isFlight(event)) this.flightInbox.unsafeOffer(event)
+      else this.inbox.unsafeOffer(event)
+    }
   }
 
   readonly onClose = (): void => {

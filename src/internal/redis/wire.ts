@@ -4,37 +4,75 @@
  */
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import type { FlightEvent } from "../flightStore.js"
 import type { InboxEvent } from "../store.js"
 
-/** A script takes at most 64 steps a lock, so an honest message is far smaller. */
-const maxLength = 65_536
+/**
+ * A script tells at most 64 grants a message, which is far smaller, and no outcome that is longer than 131,072 bytes as a
+ * string of JSON (redis/flightLua.ts).
+ */
+const maxLength = 131_072 + 1_024
+
+const Digits = Schema.NumberFromString.pipe(Schema.int())
+
+/** What concerns leases. */
+export type LeaseMessage = Exclude<InboxEvent, { readonly _tag: "Subscribed" | "Unsubscribed" }>
+
+/** What concerns flights. The payload of an outcome is a string here: only who has asked for it reads that. */
+export type FlightMessage = Exclude<FlightEvent, { readonly _tag: "Subscribed" | "Unsubscribed" }>
+
+const LeaseEvent = Schema.Tuple(Schema.Literal("granted", "revoked", "asked", "overlimit"), Schema.String, Digits)
+
+const FlightEvents = Schema.Union(
+  Schema.Tuple(Schema.Literal("outcome"), Schema.String, Digits, Schema.String),
+  Schema.Tuple(Schema.Literal("stored"), Schema.String, Digits),
+  Schema.Tuple(Schema.Literal("moved", "refused"), Schema.String)
+)
 
 const Message = Schema.parseJson(Schema.Struct({
   v: Schema.Literal(1),
-  events: Schema.Array(
-    Schema.Tuple(
-      Schema.Literal("granted", "revoked", "asked", "overlimit"),
-      Schema.String,
-      Schema.NumberFromString.pipe(Schema.int())
-    )
-  )
+  events: Schema.Array(Schema.Union(LeaseEvent, FlightEvents))
 }))
+
+type Event = (typeof Message.Type)["events"][number]
 
 const decodeMessage = Schema.decodeUnknownOption(Message)
 
 /** The events of a message, or `None` when this library cannot have sent it. */
-export const decode = (payload: string): Option.Option<ReadonlyArray<InboxEvent>> =>
+export const decode = (payload: string): Option.Option<ReadonlyArray<LeaseMessage | FlightMessage>> =>
   payload.length > maxLength ? Option.none() : Option.map(decodeMessage(payload), ({ events }) => events.map(toEvent))
 
-const toEvent = ([what, token, number]: (typeof Message.Type)["events"][number]): InboxEvent => {
-  switch (what) {
+const toEvent = (event: Event): LeaseMessage | FlightMessage => {
+  const token = event[1]
+  switch (event[0]) {
     case "granted":
-      return { _tag: "Granted", token, fence: number }
+      return { _tag: "Granted", token, fence: event[2] }
     case "revoked":
-      return { _tag: "Revoked", token, fence: number }
+      return { _tag: "Revoked", token, fence: event[2] }
     case "asked":
-      return { _tag: "Asked", token, fence: number }
+      return { _tag: "Asked", token, fence: event[2] }
     case "overlimit":
-      return { _tag: "OverLimit", token, limit: number }
+      return { _tag: "OverLimit", token, limit: event[2] }
+    case "outcome":
+      return { _tag: "Outcome", token, finishedAt: event[2], payload: event[3] }
+    case "stored":
+      return { _tag: "Stored", token, finishedAt: event[2] }
+    case "moved":
+      return { _tag: "Moved", token }
+    case "refused":
+      return { _tag: "Refused", token }
+  }
+}
+
+/** Which of the two ports it is for. */
+export const isFlight = (event: LeaseMessage | FlightMessage): event is FlightMessage => {
+  switch (event._tag) {
+    case "Granted":
+    case "Revoked":
+    case "Asked":
+    case "OverLimit":
+      return false
+    default:
+      return true
   }
 }

@@ -1,0 +1,224 @@
+/**
+ * One job for many who ask: while it runs for an id, in whatever process, everybody who asks for the id waits for its
+ * outcome instead of running it again.
+ *
+ * It coalesces, it does not cache: who asks after the job has ended starts the next one, unless both use `keep`. And it is
+ * a lease like any other: a process that loses its lease while its job runs has that interrupted, but two jobs can overlap
+ * when Redis loses its data or a process is paused. Jobs that must not run twice need a lock and a fencing token.
+ *
+ * @since 0.1.0
+ */
+import type * as Cause from "effect/Cause"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type * as Exit from "effect/Exit"
+import type * as Schema from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import type { BackendError, FanoutError, InvalidKeyError, LockAcquisitionError } from "./DlockError.js"
+import { Dlock } from "./internal/tag.js"
+
+export { FanoutError } from "./DlockError.js"
+
+/**
+ * @since 0.1.0
+ * @category Models
+ */
+export interface Options {
+  /**
+   * How long a process that died while its job ran holds up the others. Renewed every third of it. Defaults to the layer's
+   * `ttl`. In one process the call that starts a flight decides.
+   */
+  readonly ttl?: Duration.DurationInput | undefined
+  /**
+   * Makes it a cache for that long: a success is kept, and a call that says `keep` takes one that is not older than it
+   * says. Failures and defects are not kept. Defaults to none. Such a call costs one command.
+   */
+  readonly keep?: Duration.DurationInput | undefined
+  /**
+   * When Redis is down: `"fail"` with `BackendError`, or `"run"` the job for the callers of this process alone. Defaults to
+   * `"fail"`.
+   */
+  readonly onBackendError?: "fail" | "run" | undefined
+  /** An outcome of more bytes of JSON fails everybody with `FanoutError`. Defaults to the layer's, 1 MiB. */
+  readonly maxPayloadBytes?: number | undefined
+}
+
+/**
+ * How outcomes travel. Callers of one id should all use the same.
+ *
+ * @since 0.1.0
+ * @category Models
+ */
+export interface SchemaOptions<A, IA, E, IE> extends Options {
+  readonly schema: {
+    readonly success: Schema.Schema<A, IA>
+    readonly error: Schema.Schema<E, IE>
+  }
+}
+
+/**
+ * The options with or without a schema, as the service takes them.
+ *
+ * @since 0.1.0
+ * @category Models
+ */
+export interface AnyOptions extends Options {
+  readonly schema?: {
+    readonly success: Schema.Schema.AnyNoContext
+    readonly error: Schema.Schema.AnyNoContext
+  } | undefined
+}
+
+/**
+ * The type itself when it survives JSON unchanged: data of strings, numbers, booleans, null, arrays and objects. Nothing
+ * with methods does (a `Date`, a `Map`, an `Option`), and `unknown` may not.
+ *
+ * @since 0.1.0
+ * @category Models
+ */
+export type Json<A> = A extends null | undefined | void | boolean | number | string ? A
+  : unknown extends A ? never
+  : A extends bigint | symbol | ((...args: ReadonlyArray<never>) => unknown) ? never
+  : { readonly [K in keyof A]: Json<A[K]> }
+
+/**
+ * As `Json`, for failures: a tagged error counts by its own fields. It arrives as a plain object of them, with `name` and
+ * `message`: `catchTag` works, `instanceof` does not. Give a schema for that.
+ *
+ * @since 0.1.0
+ * @category Models
+ */
+export type JsonError<E> = E extends Error
+  ? E extends { readonly _tag: string } ? [Fields<E>] extends [Json<Fields<E>>] ? E : never : never
+  : Json<E>
+
+type Fields<E> = Omit<E, keyof Cause.YieldableError>
+
+/**
+ * What the compiler says of a job whose outcome is no JSON.
+ *
+ * @since 0.1.0
+ * @category Models
+ */
+export interface NotJson<A> {
+  readonly "this is not JSON, so the option `schema` is needed": A
+}
+
+type Sharable<A, E> = [A] extends [Json<A>] ? [E] extends [JsonError<E>] ? unknown : NotJson<E> : NotJson<A>
+
+/**
+ * Runs the job, unless it runs already for the same id, in any process: then waits for that one. Succeeds, fails or dies
+ * with what it came to.
+ *
+ * All callers get equal values, read from the same bytes; those of one process share them, so do not change them. Without
+ * `schema` the outcome must be JSON by its type, and a failure arrives as a plain object with its `_tag`. With `schema`
+ * everything is what the schema decodes: errors are instances again. A defect arrives with its name and message, not with
+ * another process's stack. Undefined, and failures that are falsy, arrive as they are.
+ *
+ * Also fails with
+ *
+ * - `FanoutError` when the outcome cannot be shared: see its reasons. Everybody fails, the one whose job ran included.
+ * - `BackendError` when Redis could not be asked. See `onBackendError`.
+ *
+ * The job runs in a fiber of the service, with all that the first caller of its process has provided. If its process dies,
+ * another that waits runs its own job within `ttl`. If its lease is lost, it is interrupted, and its callers wait for
+ * whoever leads now.
+ *
+ * **Interruption**: a caller that is interrupted or times out leaves alone. When nobody waits any more, in any process, the
+ * job is interrupted: at once when no other process waits, or else within a third of `ttl`. A call that comes before the
+ * job has ended waits for that, and then for a new run.
+ *
+ * **Ordering**: a caller only gets the outcome of a job that had not ended when it called.
+ *
+ * **Gotchas**: all calls with one id must mean the same. A job that asks for its own id waits for itself.
+ *
+ * @example
+ * ```ts
+ * import { Effect, Schema } from "effect"
+ * import { Dlock } from "effect-dlock"
+ *
+ * class NoSuchCity extends Schema.TaggedError<NoSuchCity>()("NoSuchCity", { city: Schema.String }) {}
+ *
+ * const Weather = Schema.Struct({ city: Schema.String, at: Schema.Date, degrees: Schema.Number })
+ *
+ * const weather = (city: string) =>
+ *   Dlock.fanout(
+ *     `weather:${city}`,
+ *     city === "" ? Effect.fail(new NoSuchCity({ city })) : Effect.succeed({ city, at: new Date(0), degrees: 21 }),
+ *     { schema: { success: Weather, error: NoSuchCity } }
+ *   )
+ *
+ * Effect.runPromise(weather("Oslo").pipe(Effect.provide(Dlock.layerMemory)))
+ * ```
+ *
+ * @since 0.1.0
+ * @category Combinators
+ */
+export const fanout: {
+  <A, IA, E, IE, R>(
+    id: string,
+    job: Effect.Effect<A, E, R>,
+    options: SchemaOptions<A, IA, E, IE>
+  ): Effect.Effect<A, E | BackendError | FanoutError | InvalidKeyError, R | Dlock>
+  <A, E, R>(
+    id: string,
+    job: Effect.Effect<A, E, R> & Sharable<A, E>,
+    options?: Options
+  ): Effect.Effect<A, E | BackendError | FanoutError | InvalidKeyError, R | Dlock>
+} = <A, E, R>(id: string, job: Effect.Effect<A, E, R>, options?: AnyOptions) =>
+  Effect.flatMap(Dlock, (dlock) => dlock.fanout(id, job, options))
+
+/**
+ * The part of the first caller of `push`.
+ *
+ * @since 0.1.0
+ * @category Models
+ */
+export interface Completion<A, E> {
+  /** Says what it came to, to every callback in every process. Only the first call counts. Waits for nobody. */
+  readonly complete: (exit: Exit.Exit<A, E>) => Effect.Effect<void>
+}
+
+/**
+ * `fanout` for a job that is no effect. Registers the callback for the id. For the first caller, in all processes, it
+ * succeeds, and that one is to call `complete`; for all others it fails at once with `LockAcquisitionError`, reason `Held`.
+ * Either way the callback then runs exactly once, with what `complete` was given, read from the same bytes everywhere.
+ * A callback also runs, with
+ *
+ * - `FanoutError` `Abandoned` when the first caller's scope closes, or its process dies, without `complete`;
+ * - `BackendError` when Redis was silent for too long, or the layer was closed.
+ *
+ * It belongs to the service, not to the scope, and runs in a fiber of its own. If `push` fails with anything but `Held`, or
+ * is interrupted, the callback is not registered and does not run.
+ *
+ * **Interruption**: interrupting it while it asks leaves nothing behind.
+ *
+ * @since 0.1.0
+ * @category Constructors
+ */
+export const push: {
+  <A, IA, E, IE, R>(
+    id: string,
+    onCompleted: (exit: Exit.Exit<A, E | BackendError | FanoutError>) => Effect.Effect<void, never, R>,
+    options: SchemaOptions<A, IA, E, IE>
+  ): Effect.Effect<
+    Completion<A, E>,
+    LockAcquisitionError | BackendError | InvalidKeyError,
+    R | Scope.Scope | Dlock
+  >
+  <A, E, R>(
+    id: string,
+    onCompleted:
+      & ((exit: Exit.Exit<A, E | BackendError | FanoutError>) => Effect.Effect<void, never, R>)
+      & Sharable<A, Exclude<E, BackendError | FanoutError>>,
+    options?: Options
+  ): Effect.Effect<
+    Completion<A, Exclude<E, BackendError | FanoutError>>,
+    LockAcquisitionError | BackendError | InvalidKeyError,
+    R | Scope.Scope | Dlock
+  >
+} = <A, E, R>(
+  id: string,
+  onCompleted: (exit: Exit.Exit<A, E | BackendError | FanoutError>) => Effect.Effect<void, never, R>,
+  options?: AnyOptions
+) => Effect.flatMap(Dlock, (dlock) => dlock.push(id, onCompleted, options))

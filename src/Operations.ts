@@ -1,0 +1,87 @@
+/**
+ * Looking at what is held, and taking it away.
+ *
+ * @since 0.1.0
+ */
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type { BackendError, InvalidKeyError } from "./DlockError.js"
+import { Dlock } from "./internal/tag.js"
+
+/**
+ * What a key is used for. Different kinds of one key have nothing to do with each other.
+ *
+ * @since 0.1.0
+ * @category Models
+ */
+export type Kind = "lock" | "semaphore" | "readWriteLock"
+
+/**
+ * A key at one moment. A lock is one permit of one; a writer holds all permits of a read-write lock.
+ *
+ * @since 0.1.0
+ * @category Models
+ */
+export interface Inspection {
+  readonly key: string
+  readonly kind: Kind
+  /** How many permits there are, by the latest that asked; and how many of them are out. */
+  readonly permits: number
+  readonly used: number
+  /**
+   * In the order of their grants. `permits` is what it holds, and `of` how many there are by its own process: if that differs, the processes disagree.
+   * `remaining` is the time to the end of the lease, if it is not renewed; `metadata` is empty when none was given.
+   */
+  readonly holders: ReadonlyArray<{
+    readonly fencingToken: number
+    readonly permits: number
+    readonly of: number
+    readonly remaining: Duration.Duration
+    readonly metadata: string
+  }>
+  /** How many wait. */
+  readonly waiting: number
+  /** The highest fencing token given out so far; 0 when none is remembered. */
+  readonly lastFencingToken: number
+}
+
+/**
+ * Who holds the key now, for how long, and how many wait. It may have changed by the time it is read. The kind defaults to
+ * `"lock"`.
+ *
+ * @since 0.1.0
+ * @category Operations
+ */
+export const inspect = (
+  key: string,
+  kind?: Kind
+): Effect.Effect<Inspection, BackendError | InvalidKeyError, Dlock> =>
+  Effect.flatMap(Dlock, (dlock) => dlock.inspect(key, kind))
+
+/**
+ * Takes the key from all who hold it now, and says how many that were. The holder is told at once and its
+ * guarded effect is interrupted, but the next waiter does not wait for that: only for the emergency. A holder that got the
+ * lock meanwhile is not touched.
+ *
+ * @since 0.1.0
+ * @category Operations
+ */
+export const forceRelease = (
+  key: string,
+  kind?: Kind
+): Effect.Effect<number, BackendError | InvalidKeyError, Dlock> =>
+  Effect.flatMap(Dlock, (dlock) => dlock.forceRelease(key, kind))
+
+/**
+ * The gentle form of `forceRelease`: asks all who hold the key now to let go, and says how many that were. Their guarded
+ * effects are interrupted, `lost` and `check` fail with reason `Revoked`, and the key passes on when they have given it
+ * back: so nothing overlaps. One that does not hear of it, or does not care, keeps it.
+ *
+ * @since 0.1.0
+ * @category Operations
+ */
+export const askRelease = (
+  key: string,
+  kind?: Kind
+): Effect.Effect<number, BackendError | InvalidKeyError, Dlock> =>
+  Effect.flatMap(Dlock, (dlock) => dlock.askRelease(key, kind))

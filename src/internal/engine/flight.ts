@@ -1,0 +1,190 @@
+/**
+ * What one process knows of the flight of one id: the state machine of fanout, and those who wait for its end.
+ *
+ *   Joining --> Leading --------> Late --> Ended
+ *    ^   |       ^   |
+ *    |   +--> Following --------> Fetching --> Ended
+ *    |             |
+ *    +-- Stopping <+-- Leading, Alone (the job's end is awaited)
+ *
+ * `Leading` only while `deadline` lies ahead, as with a lease: a local, monotonic time that is over before the store lets
+ * somebody else lead. `Ended` is final. A flight that has lost its part joins again with another token (R11), and takes
+ * those who wait along.
+ */
+import * as Deferred from "effect/Deferred"
+import type * as Fiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
+import type { BackendError } from "../../DlockError.js"
+import type { Waking } from "./heap.js"
+
+/** What a job came to, as it is sent to others. */
+export interface Produced {
+  readonly payload: string
+  /** How long it may serve those who ask later; 0 for not at all. */
+  readonly keepMillis: number
+}
+
+export type Job = Fiber.RuntimeFiber<Produced>
+
+/** What a flight came to, for those who wait. */
+export interface Landing {
+  readonly payload: string
+  /** Whoever arrived until then, by local time, certainly arrived before the end. */
+  readonly provenAt: number
+  /** By the store's clock. */
+  readonly finishedAt: number
+  /** The age that the request allowed, when it is the outcome of an earlier flight. */
+  readonly keptFor: number | undefined
+}
+
+/** Somebody who waits for the outcome. */
+export interface Caller {
+  readonly ttlMillis: number
+  readonly retentionMillis: number
+  readonly keepMillis: number
+  /** Local time. */
+  readonly arrivedAt: number
+  /** Starts the job. */
+  readonly start: () => Job
+  /** Whether its job is worth starting only when there is no other: it can but say that the leader is gone. */
+  listens: boolean
+  /** Told when it is known whether its own job has started. */
+  readonly onRole: ((leads: boolean) => void) | undefined
+}
+
+export type State =
+  | Joining
+  | Leading
+  | Following
+  | Fetching
+  | Late
+  | Stopping
+  | Alone
+  | Ended
+
+/** Its join is under way. */
+export interface Joining {
+  readonly _tag: "Joining"
+  readonly token: string
+  readonly sentAt: number
+  /** Whether messages could reach this process then (R25). */
+  readonly subscribed: boolean
+}
+
+/** The job runs here, for all processes. */
+export interface Leading {
+  readonly _tag: "Leading"
+  readonly token: string
+  /** When that was learned. An answer to an older command says nothing about it (R13). */
+  readonly since: number
+  readonly deadline: number
+  readonly job: Job
+}
+
+/** The job runs elsewhere. */
+export interface Following {
+  readonly _tag: "Following"
+  readonly token: string
+  /** When the last command was sent that found the flight under way (R32). */
+  readonly provenAt: number
+  /** When the store must have answered, or it counts as unreachable. */
+  readonly giveUpAt: number
+}
+
+/** It has ended elsewhere. The outcome was too large to be sent along. */
+export interface Fetching {
+  readonly _tag: "Fetching"
+  readonly token: string
+  readonly provenAt: number
+  readonly giveUpAt: number
+}
+
+/** The job ended when the lease was over already. The store says whether that was too late (R33). */
+export interface Late {
+  readonly _tag: "Late"
+  readonly token: string
+}
+
+/** Nobody wants the job any more, or its lease is lost: it was interrupted, and has not ended yet (R31). */
+export interface Stopping {
+  readonly _tag: "Stopping"
+  readonly job: Job
+  /** The lease, while it is not lost. It is renewed until the job has ended. */
+  readonly held: Leading | undefined
+}
+
+/** The job runs here, and for this process only: the store could not be reached. */
+export interface Alone {
+  readonly _tag: "Alone"
+  readonly job: Job
+}
+
+export interface Ended {
+  readonly _tag: "Ended"
+}
+
+export interface Flight extends Waking {
+  readonly id: string
+  readonly ttlMillis: number
+  readonly keepMillis: number
+  readonly retentionMillis: number
+  readonly alone: boolean
+  state: State
+  /** In the order in which they came. */
+  readonly callers: Set<Caller>
+  readonly landed: Deferred.Deferred<Landing, BackendError>
+  /** A token whose part is over, whatever the store thinks of it (R37). */
+  gaveUp: string | undefined
+  /** A message that nobody leads any more came before the answer that somebody does (R30). */
+  moved: boolean
+  /** When to refresh next. */
+  refreshAt: number
+  /** Whether a refresh is under way. */
+  refreshing: boolean
+  /** Why the last refresh failed, until one works. */
+  failure: BackendError | undefined
+}
+
+export const make = (id: string, first: Caller, alone: boolean): Flight => ({
+  id,
+  ttlMillis: first.ttlMillis,
+  keepMillis: first.keepMillis,
+  retentionMillis: first.retentionMillis,
+  alone,
+  state: { _tag: "Ended" },
+  callers: new Set([first]),
+  landed: Deferred.unsafeMake(FiberId.none),
+  gaveUp: undefined,
+  moved: false,
+  refreshAt: Infinity,
+  refreshing: false,
+  failure: undefined,
+  wakeAt: Infinity,
+  place: -1
+})
+
+/** The token by which the store and its messages know the flight. */
+export const tokenOf = ({ state }: Flight): string | undefined => {
+  switch (state._tag) {
+    case "Stopping":
+      return state.held?.token
+    case "Alone":
+    case "Ended":
+      return undefined
+    default:
+      return state.token
+  }
+}
+
+/** The lease of the flight that this process leads. */
+export const leaseOf = ({ state }: Flight): Leading | undefined =>
+  state._tag === "Leading" ? state : state._tag === "Stopping" ? state.held : undefined
+
+/** When the flight must be looked at next: refreshed, or ended. */
+export const nextLook = (flight: Flight): number => {
+  const { state } = flight
+  const refreshAt = flight.refreshing ? Infinity : flight.refreshAt
+  if (state._tag === "Following" || state._tag === "Fetching") return Math.min(refreshAt, state.giveUpAt)
+  const lease = leaseOf(flight)
+  return lease ? Math.min(refreshAt, lease.deadline) : Infinity
+}

@@ -1,0 +1,298 @@
+/**
+ * The flight engine: what follows from the interleavings of callers, jobs, answers, messages and time. It knows no Redis;
+ * the flight port is all it talks to.
+ *
+ * Invariants:
+ * - A job runs here only while this process leads by its local clock, or until it has ended after it was interrupted
+ *   (R31). The flight is not given up, and no other job of the id is started here, before that.
+ * - Whoever is attached when the job ends gets its outcome; whoever comes later is in another flight (R32).
+ * - A token is known here from before its join is sent until its part is over (R30); then it has been left, finished, or
+ *   named by the next join (R37).
+ * - Only `become` assigns a state.
+ */
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
+import * as FiberSet from "effect/FiberSet"
+import type * as Scope from "effect/Scope"
+import type { BackendError } from "../../DlockError.js"
+import * as Alarm from "../alarm.js"
+import type { FlightStore, Follows, JoinAnswer } from "../flightStore.js"
+import * as Errors from "./errors.js"
+import type { Flight, Job, Joining, Landing, Leading, Produced, State } from "./flight.js"
+import * as F from "./flight.js"
+import { FlightKeeper } from "./flightKeeper.js"
+import * as News from "./flightNews.js"
+import { localEnd } from "./lease.js"
+import * as Repeater from "./repeater.js"
+import * as Timing from "./timing.js"
+
+export interface Options extends Pick<FlightKeeper["options"], "store" | "clock" | "fork"> {
+  readonly commandTimeoutMillis: number
+  /** Nobody may be able to guess one. */
+  readonly makeToken: () => string
+  readonly repeater: Repeater.Repeater
+  /** The payload that says that the store would not take the outcome (R38). */
+  readonly refused: string
+  /** The payload that says that the job was interrupted, though nobody here did it. */
+  readonly interrupted: string
+}
+
+export class Flights {
+  /** The flights that a new caller may be attached to, by id: those of all processes, and those of this one alone. */
+  readonly shared = new Map<string, Flight>()
+  readonly alone = new Map<string, Flight>()
+  readonly byToken = new Map<string, Flight>()
+  readonly live = new Set<Flight>()
+  /** Tokens whose finish has no answer yet, by id. A join of the id must not follow one (R37). */
+  readonly finishing = new Map<string, string>()
+  readonly store: FlightStore
+  readonly keeper: FlightKeeper
+  subscribed = false
+  closed = false
+
+  constructor(readonly options: Options) {
+    this.store = options.store
+    this.keeper = new FlightKeeper({
+      ...options,
+      onAnswer: (flight, token, sentAt, answer) => News.onAnswer(this, flight, token, sentAt, answer),
+      endIfDue: (flight, now) => News.endIfDue(this, flight, now)
+    })
+  }
+
+  become(flight: Flight, state: State): void {
+    const before = flight.state._tag
+    const tokenBefore = F.tokenOf(flight)
+    flight.state = state
+    const token = F.tokenOf(flight)
+    if (tokenBefore !== undefined && tokenBefore !== token) this.byToken.delete(tokenBefore)
+    if (token !== undefined) this.byToken.set(token, flight)
+    // R32: the flight has ended, here or elsewhere. Who comes from now on is not in it.
+    if (state._tag === "Late" || state._tag === "Fetching" || state._tag === "Ended") {
+      const open = flight.alone ? this.alone : this.shared
+      if (open.get(flight.id) === flight) open.delete(flight.id)
+    }
+    if (state._tag === "Ended") this.live.delete(flight)
+    this.keeper.moved(flight, before)
+  }
+
+  leave({ id, ttlMillis }: Flight, ...tokens: ReadonlyArray<string | undefined>): void {
+    const until = this.keeper.now() + this.options.commandTimeoutMillis + ttlMillis
+    for (const token of tokens) {
+      if (token !== undefined) this.options.repeater.later({ attempt: this.store.leave({ id, token }), until })
+    }
+  }
+
+  /** For those who are attached: joins with a new token, or just runs the job. */
+  begin(flight: Flight): void {
+    if (flight.alone) return this.run(flight, (job) => ({ _tag: "Alone", job }))
+    const { finishing, options, store, subscribed } = this
+    const token = options.makeToken()
+    const sentAt = this.keeper.now()
+    const { id, keepMillis, ttlMillis } = flight
+    const gaveUp = flight.gaveUp ?? finishing.get(id)
+    flight.moved = false
+    this.become(flight, { _tag: "Joining", token, sentAt, subscribed })
+    const isStale = () => flight.state._tag !== "Joining" || flight.state.token !== token
+    options.fork(
+      Effect.matchCause(store.join({ id, token, gaveUp, ttlMillis, keepMillis }), {
+        onFailure: (cause) => {
+          if (isStale()) return
+          this.fail(flight, Errors.ofCause(cause))
+          this.leave(flight, token, flight.gaveUp)
+        },
+        onSuccess: (answer) => {
+          if (finishing.get(id) === gaveUp) finishing.delete(id)
+          // Its callers have left, or its outcome overtook this answer (R30).
+          if (isStale()) return
+          flight.gaveUp = undefined
+          this.onJoined(flight, { token, sentAt, subscribed }, answer)
+        }
+      })
+    )
+  }
+
+  onJoined(flight: Flight, { sentAt, subscribed, token }: Omit<Joining, "_tag">, answer: JoinAnswer): void {
+    switch (answer._tag) {
+      case "Leads":
+        return this.lead(flight, token, sentAt, answer.remainingMillis)
+      case "Follows":
+        this.follow(flight, token, sentAt, answer)
+        // R25: what messages there were until now may not have reached this process.
+        if (flight.moved || subscribed !== this.subscribed) this.keeper.refreshNow(flight)
+        return
+      case "Outcome":
+        return this.land(flight, { ...answer, provenAt: -Infinity, keptFor: undefined })
+      case "Kept":
+        return this.land(flight, { ...answer, provenAt: -Infinity, finishedAt: -Infinity, keptFor: flight.keepMillis })
+      case "Gone":
+        return this.begin(flight)
+    }
+  }
+
+  lead(flight: Flight, token: string, sentAt: number, remainingMillis: number): void {
+    const since = this.keeper.now()
+    const deadline = localEnd(sentAt, remainingMillis)
+    if (since >= deadline) {
+      this.fail(flight, Errors.tooSlow("fanout"))
+      return this.leave(flight, token)
+    }
+    flight.refreshing = false
+    flight.refreshAt = sentAt + remainingMillis / 3
+    this.run(flight, (job) => ({ _tag: "Leading", token, since, deadline, job }))
+  }
+
+  run(flight: Flight, toState: (job: Job) => State): void {
+    const callers = Array.from(flight.callers)
+    const leader = callers.find((caller) => !caller.listens) ?? callers[0]
+    // Who has no caller is in no flight: `detach` ends it in the same step.
+    if (leader === undefined) return
+    for (const caller of callers) caller.onRole?.(caller === leader)
+    const job = leader.start()
+    this.become(flight, toState(job))
+    job.addObserver((exit) => this.onJobEnd(flight, job, exit))
+  }
+
+  follow(flight: Flight, token: string, sentAt: number, answer: Follows): void {
+    flight.refreshing = false
+    flight.refreshAt = Math.min(
+      sentAt + answer.remainingMillis / 3,
+      this.subscribed ? Infinity : this.keeper.now() + Timing.unsubscribedHeartbeatMillis,
+      // R37: from when it was sent. Whoever asks first after a dead leader's end leads.
+      sentAt + answer.leaderEndsMillis + 1
+    )
+    const silence = Math.max(flight.ttlMillis, this.options.commandTimeoutMillis)
+    const before = flight.state._tag === "Following" ? flight.state.provenAt : -Infinity
+    const provenAt = Math.max(before, sentAt)
+    this.become(flight, { _tag: "Following", token, provenAt, giveUpAt: sentAt + silence })
+    for (const caller of flight.callers) {
+      if (caller.arrivedAt <= provenAt) caller.onRole?.(false)
+      else if (caller.onRole !== undefined) this.keeper.refreshNow(flight)
+    }
+  }
+
+  land(flight: Flight, landing: Landing): void {
+    this.become(flight, { _tag: "Ended" })
+    flight.callers.clear()
+    Deferred.unsafeDone(flight.landed, Effect.succeed(landing))
+  }
+
+  fail(flight: Flight, error: BackendError): void {
+    this.become(flight, { _tag: "Ended" })
+    flight.callers.clear()
+    Deferred.unsafeDone(flight.landed, Effect.fail(error))
+  }
+
+  /** R31: it goes on being renewed, if it is held, until the job has ended. */
+  stop(flight: Flight, job: Job, held: Leading | undefined): void {
+    this.become(flight, { _tag: "Stopping", job, held })
+    job.unsafeInterruptAsFork(FiberId.none)
+  }
+
+  lose(flight: Flight): void {
+    const { state } = flight
+    const lease = F.leaseOf(flight)
+    if (lease === undefined) return
+    flight.gaveUp = lease.token
+    if (state._tag === "Leading") this.stop(flight, lease.job, undefined)
+    else this.become(flight, { _tag: "Stopping", job: lease.job, held: undefined })
+  }
+
+  onJobEnd(flight: Flight, job: Job, exit: Exit.Exit<Produced>): void {
+    const { state } = flight
+    if (!("job" in state) || state.job !== job) return
+    const produced = Exit.isSuccess(exit) ? exit.value : { payload: this.options.interrupted, keepMillis: 0 }
+    if (state._tag === "Leading") return this.finish(flight, state, produced)
+    if (state._tag === "Alone") return this.land(flight, own(produced))
+    // Nobody wanted it, or it was not this process's any more.
+    flight.gaveUp = F.leaseOf(flight)?.token ?? flight.gaveUp
+    this.beginAgain(flight)
+  }
+
+  /** For those who have come meanwhile, if any. */
+  beginAgain(flight: Flight): void {
+    if (flight.callers.size > 0) return this.begin(flight)
+    this.become(flight, { _tag: "Ended" })
+    this.leave(flight, flight.gaveUp)
+  }
+
+  finish(flight: Flight, { deadline, token }: Leading, produced: Produced): void {
+    const { finishing, options, store } = this
+    const { id, retentionMillis } = flight
+    const now = this.keeper.now()
+    // R33: in time. Whatever the store says to it, these callers have their outcome.
+    if (now < deadline) this.land(flight, own(produced))
+    else this.become(flight, { _tag: "Late", token })
+    finishing.set(id, token)
+    const settle = (late: () => void): void => {
+      if (finishing.get(id) === token) finishing.delete(id)
+      if (flight.state._tag === "Late") late()
+    }
+    options.repeater.later({
+      attempt: store.finish({ id, token, retentionMillis, ...produced }).pipe(
+        Effect.map((accepted) => settle(() => accepted ? this.land(flight, own(produced)) : this.beginAgain(flight))),
+        Effect.catchAll((error) =>
+          error.reason === "Refused"
+            // R38: whoever follows must not wait for what will not come.
+            ? Effect.map(store.refuse({ id, token }), () => settle(() => this.fail(flight, error)))
+            : Effect.fail(error)
+        )
+      ),
+      until: Math.max(now, deadline) + options.commandTimeoutMillis,
+      onGivenUp: (cause) => settle(() => this.fail(flight, Errors.ofCause(cause)))
+    })
+  }
+
+  /** Nobody waits here any more, no job runs, and others may lead at once, as far as the store answers in time. */
+  get close(): Effect.Effect<void> {
+    return Effect.suspend(() => {
+      this.closed = true
+      const jobs = Array.from(this.live).flatMap((flight) => {
+        const { state } = flight
+        flight.callers.clear()
+        Deferred.unsafeDone(flight.landed, Effect.fail(Errors.closed("fanout")))
+        if (!("job" in state)) {
+          this.become(flight, { _tag: "Ended" })
+          if (state._tag !== "Late" && state._tag !== "Ended") this.leave(flight, state.token, flight.gaveUp)
+          return []
+        }
+        if (state._tag !== "Stopping") this.stop(flight, state.job, F.leaseOf(flight))
+        return [state.job]
+      })
+      return Effect.forEach(jobs, Fiber.await, { discard: true })
+    })
+  }
+}
+
+/** What a job of this very process came to. */
+const own = ({ payload }: Produced): Landing => ({
+  payload,
+  provenAt: Infinity,
+  finishedAt: Infinity,
+  keptFor: undefined
+})
+
+export const make = (
+  options: Omit<Options, "clock" | "fork" | "repeater">
+): Effect.Effect<Flights, never, Scope.Scope> =>
+  Effect.gen(function*() {
+    const clock = yield* Effect.clock
+    const run = yield* Effect.flatMap(FiberSet.make<void>(), (set) => FiberSet.runtime(set)())
+    const fork = (effect: Effect.Effect<void>): void => void run(Effect.interruptible(effect))
+    const repeater = yield* Repeater.make
+    const flights = new Flights({ ...options, clock, fork, repeater })
+    flights.keeper.alarm = yield* Alarm.make(Effect.sync(() => flights.keeper.ring()))
+    yield* options.store.inbox.takeAll.pipe(
+      Effect.map(([events]) => {
+        for (const event of events) News.onEvent(flights, event)
+      }),
+      Effect.forever,
+      Effect.forkScoped,
+      Effect.interruptible
+    )
+    // The last to be added, so the first to run: what stops is renewed until then (R31).
+    yield* Effect.addFinalizer(() => flights.close)
+    return flights
+  })

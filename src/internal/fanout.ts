@@ -1,0 +1,182 @@
+/** The assembly of fanout and push: options, the codec of outcomes and the flight engine become two operations. */
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
+import * as FiberRef from "effect/FiberRef"
+import * as Runtime from "effect/Runtime"
+import type * as Dlock from "../Dlock.js"
+import type { BackendError, FanoutError, InvalidKeyError } from "../DlockError.js"
+import { LockAcquisitionError } from "../DlockError.js"
+import type * as Fanout from "../Fanout.js"
+import { ask } from "./engine/callers.js"
+import type { Caller, Landing, Produced } from "./engine/flight.js"
+import type { Flights } from "./engine/flights.js"
+import * as Key from "./key.js"
+import * as Options from "./options.js"
+import * as Outcome from "./outcome.js"
+
+/** What the layer says. */
+export interface Defaults {
+  readonly ttlMillis: number
+  readonly commandTimeoutMillis: number
+  readonly retentionMillis: number
+  readonly maxPayloadBytes: number
+}
+
+interface Asked extends Options.FanoutDecoded {
+  readonly id: string
+  readonly schemas: Outcome.Schemas | undefined
+}
+
+/** What a landing was read as, for all callers with the same schemas: they share the value. */
+interface Reading {
+  readonly schemas: Outcome.Schemas | undefined
+  readonly exit: Exit.Exit<unknown, unknown>
+}
+
+export const make = (flights: Flights, defaults: Defaults): Pick<Dlock.Service, "fanout" | "push"> => {
+  const service = new Fanouts(flights, defaults)
+  return { fanout: service.fanout, push: service.push }
+}
+
+class Fanouts {
+  readonly readings = new WeakMap<Landing, Reading>()
+
+  constructor(readonly flights: Flights, readonly defaults: Defaults) {}
+
+  /** A legal call, with the runtime of whoever makes it: the job runs in a fiber of the service's own. */
+  asked<R>(
+    id: string,
+    options: Fanout.AnyOptions | undefined
+  ): Effect.Effect<readonly [Asked, Runtime.Runtime<R>], InvalidKeyError, R> {
+    const valid = Key.validate(id)
+    if (Either.isLeft(valid)) return Effect.fail(valid.left)
+    const decoded = Options.decodeFanout(options, this.defaults)
+    if (Either.isLeft(decoded)) return Effect.die(decoded.left)
+    const asked = { ...decoded.right, id, schemas: options?.schema }
+    return Effect.map(Effect.runtime<R>(), (runtime) => [asked, runtime])
+  }
+
+  callerOf(asked: Asked, options: Pick<Caller, "start" | "onRole">): Caller {
+    const { commandTimeoutMillis, retentionMillis } = this.defaults
+    return {
+      ttlMillis: asked.ttlMillis,
+      // R39: as long as a follower that has missed the message may take to ask.
+      retentionMillis: Math.max(retentionMillis, asked.ttlMillis + commandTimeoutMillis),
+      keepMillis: asked.keepMillis,
+      arrivedAt: this.flights.keeper.now(),
+      listens: false,
+      ...options
+    }
+  }
+
+  /** Leader and followers alike read the payload. */
+  read({ id, schemas }: Asked, landing: Landing): Effect.Effect<unknown, unknown> {
+    const known = this.readings.get(landing)
+    if (known && known.schemas?.success === schemas?.success && known.schemas?.error === schemas?.error) {
+      return known.exit
+    }
+    return Effect.flatMap(Effect.exit(Outcome.read(id, landing.payload, schemas)), (exit) => {
+      this.readings.set(landing, { schemas, exit })
+      return exit
+    })
+  }
+
+  readonly fanout: Dlock.Service["fanout"] = <A, E, R>(
+    id: string,
+    job: Effect.Effect<A, E, R>,
+    options?: Fanout.AnyOptions
+  ) =>
+    Effect.flatMap(this.asked<R>(id, options), ([asked, runtime]) => {
+      const { flights } = this
+      const work = Effect.flatMap(Effect.exit(job), (exit) => produce(asked, exit))
+      const caller = this.callerOf(asked, {
+        start: () => forkJob(runtime, work),
+        onRole: undefined
+      })
+      const shared = ask(flights, id, caller)
+      const landed = asked.runsAlone
+        ? Effect.catchAll(shared, (error) => flights.closed ? Effect.fail(error) : ask(flights, id, caller, true))
+        : shared
+      // SAFETY: the payload was made of the outcome of this job, or of one to which the program gave the same id.
+      return Effect.flatMap(landed, (landing) => this.read(asked, landing)) as Effect.Effect<A, E>
+    })
+
+  readonly push: Dlock.Service["push"] = <A, E, R>(
+    id: string,
+    onCompleted: (exit: Exit.Exit<A, E | BackendError | FanoutError>) => Effect.Effect<void, never, R>,
+    options?: Fanout.AnyOptions
+  ) =>
+    Effect.flatMap(this.asked<R>(id, options), ([asked, runtime]) => {
+      const produced = Deferred.unsafeMake<Produced>(FiberId.none)
+      const role = Deferred.unsafeMake<"leads" | "listens", BackendError>(FiberId.none)
+      let decided = false
+      const decide = (exit: Exit.Exit<"leads" | "listens", BackendError>): void => {
+        decided = true
+        Deferred.unsafeDone(role, exit)
+      }
+      const caller: Caller = this.callerOf(asked, {
+        start: () => forkJob(runtime, caller.listens ? Effect.succeed(abandoned) : Deferred.await(produced)),
+        onRole: (leads) => {
+          if (!decided) caller.listens = !leads
+          decide(Exit.succeed(leads ? "leads" : "listens"))
+        }
+      })
+
+      const onLanded = (exit: Exit.Exit<Landing, BackendError>): Effect.Effect<void, never, R> => {
+        if (Exit.isInterrupted(exit)) return Effect.void
+        // Nothing was registered: the caller is told instead.
+        if (Exit.isFailure(exit) && !decided) return Effect.sync(() => decide(Exit.failCause(exit.cause)))
+        decide(Exit.succeed("listens"))
+        // SAFETY: as in `fanout`.
+        const outcome = Effect.flatMap(exit, (landing) => this.read(asked, landing)) as Effect.Effect<A, E>
+        return Effect.suspend(() => Effect.flatMap(Effect.exit(outcome), onCompleted)).pipe(logFailure)
+      }
+      const complete = (exit: Exit.Exit<A, E>) =>
+        Effect.asVoid(Effect.flatMap(produce(asked, exit), (what) => Deferred.succeed(produced, what)))
+
+      return Effect.uninterruptibleMask((restore) => {
+        const waiting = forkJob(
+          runtime,
+          Effect.flatMap(Effect.exit(ask(this.flights, id, caller)), (exit) => Effect.uninterruptible(onLanded(exit)))
+        )
+        return restore(Deferred.await(role)).pipe(
+          Effect.onInterrupt(() => Fiber.interrupt(waiting)),
+          Effect.flatMap((role) =>
+            role === "leads"
+              ? Effect.as(Effect.addFinalizer(() => Deferred.succeed(produced, abandoned)), { complete })
+              : Effect.fail(taken(id, this.flights.keeper.now() - caller.arrivedAt))
+          )
+        )
+      })
+    })
+}
+
+/** With all that the caller had, but for an interruption of its own that may be pending. */
+const forkJob = <A, R>(runtime: Runtime.Runtime<R>, job: Effect.Effect<A, never, R>): Fiber.RuntimeFiber<A> =>
+  Runtime.runFork(Runtime.deleteFiberRef(runtime, FiberRef.interruptedCause))(Effect.interruptible(job))
+
+const produce = (asked: Asked, exit: Exit.Exit<unknown, unknown>): Effect.Effect<Produced> =>
+  Effect.map(Outcome.write(exit, asked.schemas, asked.maxPayloadBytes), (payload) => ({
+    payload,
+    keepMillis: Exit.isSuccess(exit) ? asked.keepMillis : 0
+  }))
+
+const abandoned: Produced = {
+  payload: Outcome.fanoutError("Abandoned", "nobody is left to complete it"),
+  keepMillis: 0
+}
+
+const taken = (id: string, waitedMillis: number): LockAcquisitionError =>
+  new LockAcquisitionError({ key: id, reason: "Held", waited: Duration.millis(Math.round(waitedMillis)) })
+
+/** Nobody waits for a callback, so nobody else would hear of it. */
+const logFailure = <R>(callback: Effect.Effect<void, never, R>): Effect.Effect<void, never, R> =>
+  Effect.catchAllCause(callback, (cause) =>
+    Effect.logError("The callback of Dlock.push failed", cause).pipe(
+      Effect.annotateLogs({ package: "effect-dlock" })
+    ))

@@ -1,0 +1,134 @@
+/**
+ * What a job came to, as the bytes that leader and followers alike read it from. A payload is a JSON array: what it is,
+ * and the value unless that is undefined.
+ *
+ * Defects travel as their name and message, without the stack of another process; interruption does not travel. Of a
+ * cause with several parts the first failure counts, or else the first defect.
+ */
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Schema from "effect/Schema"
+import { FanoutError } from "../DlockError.js"
+
+/** How to write and read values. Without it they are JSON as they are. */
+export interface Schemas {
+  readonly success: Schema.Schema.AnyNoContext
+  readonly error: Schema.Schema.AnyNoContext
+}
+
+type Reason = FanoutError["reason"]
+
+const Value = Schema.optionalElement(Schema.Unknown)
+
+const Envelope = Schema.parseJson(Schema.Union(
+  Schema.Tuple(Schema.Literal("success", "failure"), Value),
+  Schema.Tuple(Schema.Literal("defect"), Schema.Defect),
+  Schema.Tuple(Schema.Literal("fanout"), FanoutError.fields.reason, Schema.String)
+))
+
+const readEnvelope = Schema.decodeUnknownEither(Envelope)
+
+/** The payload that fails everybody alike. */
+export const fanoutError = (reason: Reason, words: string): string => JSON.stringify(["fanout", reason, words])
+
+/** Of a job that was interrupted by itself, or by whatever else. */
+export const interrupted: string = fanoutError("Interrupted", "the job was interrupted")
+
+const words = (error: unknown): string => error instanceof Error ? error.message : String(error)
+
+/** What JSON would change without a word is refused: it would arrive as something else. */
+function faithful(this: unknown, key: string, value: unknown): unknown {
+  const given: unknown = typeof this === "object" && this !== null ? Reflect.get(this, key) : value
+  const at = `at ${JSON.stringify(key)}`
+  if (typeof value === "number" && !Number.isFinite(value)) throw new TypeError(`${value} is no JSON, ${at}`)
+  if (typeof given === "function" || typeof given === "symbol" || typeof given === "bigint") {
+    throw new TypeError(`a ${typeof given} is no JSON, ${at}`)
+  }
+  if (value === undefined && Array.isArray(this)) throw new TypeError(`undefined in an array is no JSON, ${at}`)
+  if (given instanceof Date || given instanceof Map || given instanceof Set) {
+    throw new TypeError(`a ${given.constructor.name} is no JSON, ${at}: give a schema`)
+  }
+  return value
+}
+
+/** An error without a schema: its fields, name and message. A stack is nobody else's business. */
+const plain = (error: unknown): unknown => {
+  if (!(error instanceof Error)) return error
+  const { cause: _cause, stack: _stack, ...fields } = error
+  return { ...fields, name: error.name, message: error.message }
+}
+
+const toPayload = (kind: "success" | "failure" | "defect", value: unknown): string =>
+  value === undefined ? JSON.stringify([kind]) : `["${kind}",${JSON.stringify(value, faithful)}]`
+
+const isLonger = (payload: string, bytes: number): boolean =>
+  // UTF-8 needs at most 3 bytes for a UTF-16 unit.
+  payload.length * 3 > bytes && (payload.length > bytes || new TextEncoder().encode(payload).length > bytes)
+
+const written = (
+  exit: Exit.Exit<unknown, unknown>,
+  schemas: Schemas | undefined
+): Effect.Effect<string, unknown> => {
+  if (Exit.isSuccess(exit)) {
+    const value = schemas ? Schema.encodeUnknown(schemas.success)(exit.value) : Effect.succeed(exit.value)
+    return Effect.map(value, (value) => toPayload("success", value))
+  }
+  const failure = Cause.failureOption(exit.cause)
+  if (Option.isSome(failure)) {
+    const error = schemas ? Schema.encodeUnknown(schemas.error)(failure.value) : Effect.succeed(plain(failure.value))
+    return Effect.map(error, (error) => toPayload("failure", error))
+  }
+  const defect = Cause.dieOption(exit.cause)
+  return Effect.map(
+    Effect.succeed(defect),
+    Option.match({
+      onNone: () => interrupted,
+      onSome: (defect) => toPayload("defect", Schema.encodeSync(Schema.Defect)(defect))
+    })
+  )
+}
+
+/** The payload of what a job came to. Whatever is wrong with it becomes a payload that says so. */
+export const write = (
+  exit: Exit.Exit<unknown, unknown>,
+  schemas: Schemas | undefined,
+  maxPayloadBytes: number
+): Effect.Effect<string> =>
+  Effect.suspend(() => written(exit, schemas)).pipe(
+    Effect.map((payload) =>
+      isLonger(payload, maxPayloadBytes)
+        ? fanoutError("TooLarge", `it is longer than ${maxPayloadBytes} bytes`)
+        : payload
+    ),
+    Effect.catchAllCause((cause) => Effect.succeed(fanoutError("Encode", words(Cause.squash(cause)))))
+  )
+
+/** What a payload says. */
+export const read = (
+  id: string,
+  payload: string,
+  schemas: Schemas | undefined
+): Effect.Effect<unknown, unknown> => {
+  const failed = (reason: Reason, why: unknown) =>
+    Effect.fail(new FanoutError({ id, reason, cause: new Error(words(why)) }))
+  const envelope = readEnvelope(payload)
+  if (Either.isLeft(envelope)) return failed("Decode", "it is no outcome")
+  const [kind, value, fanoutWords] = envelope.right
+  const decode = (schema: Schema.Schema.AnyNoContext | undefined): Effect.Effect<unknown, FanoutError> =>
+    schema === undefined ? Effect.succeed(value) : Schema.decodeUnknown(schema)(value).pipe(
+      Effect.catchAllCause((cause) => failed("Decode", Cause.squash(cause)))
+    )
+  switch (kind) {
+    case "success":
+      return decode(schemas?.success)
+    case "failure":
+      return Effect.flatMap(decode(schemas?.error), (error): Effect.Effect<never, unknown> => Effect.fail(error))
+    case "defect":
+      return Effect.die(value)
+    case "fanout":
+      return failed(value, fanoutWords)
+  }
+}

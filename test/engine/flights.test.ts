@@ -1,0 +1,564 @@
+/** The rules of docs/protocol.md that the flight engine upholds, one interleaving each. */
+import { assert, describe, it } from "@effect/vitest"
+import { Deferred, Effect, Fiber, TestClock } from "effect"
+import { commandTimeoutMillis, follows, isWaiting, leads, outcome, payloadOf, setup, ttlMillis } from "./handFlights.js"
+import { settleFibers } from "./handStore.js"
+
+const drift = (millis: number) => millis * 0.01 + 2
+
+describe("a flight that is led", () => {
+  it.scoped("gives its callers the outcome when the job ends, before finish is answered", () =>
+    Effect.gen(function*() {
+      const { call, finish, join } = yield* setup
+      const a = yield* call()
+      const asked = yield* join.next
+      asked.reply(leads())
+      yield* settleFibers
+      yield* a.end("x")
+      assert.strictEqual(yield* payloadOf(a.fiber), "x")
+      const { input } = yield* finish.next
+      assert.deepInclude(input, { id: "id", token: asked.input.token, payload: "x" })
+    }))
+
+  it.scoped("R32: takes no new callers from the moment its job has ended, before finish is answered", () =>
+    Effect.gen(function*() {
+      const { call, finish, join } = yield* setup
+      const a = yield* call()
+      const first = yield* join.next
+      first.reply(leads())
+      yield* settleFibers
+      yield* a.end("x")
+      yield* finish.next
+      const b = yield* call()
+      const second = yield* join.next
+      assert.notStrictEqual(second.input.token, first.input.token)
+      assert.isTrue(yield* isWaiting(b.fiber))
+    }))
+
+  it.scoped("R33: whatever finish is answered, the callers have the outcome of a job that ended in time", () =>
+    Effect.gen(function*() {
+      for (const answer of [true, false]) {
+        const { call, finish, join } = yield* setup
+        const a = yield* call()
+        ;(yield* join.next).reply(leads())
+        yield* settleFibers
+        yield* a.end("x")
+        const asked = yield* finish.next
+        asked.reply(answer)
+        yield* settleFibers
+        assert.strictEqual(yield* payloadOf(a.fiber), "x")
+        assert.strictEqual(join.calls.length, 0)
+      }
+    }))
+
+  it.scoped("R33: finish is repeated until it is answered, or its time is over", () =>
+    Effect.gen(function*() {
+      const { call, finish, join } = yield* setup
+      const a = yield* call()
+      ;(yield* join.next).reply(leads())
+      yield* settleFibers
+      yield* a.end("x")
+      for (let i = 0; i < 3; i++) {
+        const asked = yield* finish.next
+        asked.fail()
+        yield* TestClock.adjust("2 seconds")
+      }
+      const last = yield* finish.next
+      last.reply(true)
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual(finish.calls.length, 0)
+    }))
+
+  it.scoped("R38: a refused finish is followed by refuse, and the leader's callers have their outcome all the same", () =>
+    Effect.gen(function*() {
+      const { call, finish, join, refuse } = yield* setup
+      const a = yield* call()
+      ;(yield* join.next).reply(leads())
+      yield* settleFibers
+      yield* a.end("x")
+      ;(yield* finish.next).fail("Refused")
+      ;(yield* refuse.next).reply(undefined)
+      assert.strictEqual(yield* payloadOf(a.fiber), "x")
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual(finish.calls.length, 0)
+    }))
+
+  it.scoped("is renewed every third of its lease, counted from when the answered command was sent (R5)", () =>
+    Effect.gen(function*() {
+      const { call, flights, join, refresh } = yield* setup
+      const a = yield* call()
+      const asked = yield* join.next
+      yield* TestClock.adjust(1_000)
+      asked.reply(leads())
+      yield* settleFibers
+      yield* TestClock.adjust(1_999)
+      assert.strictEqual(refresh.calls.length, 0)
+      yield* TestClock.adjust(2)
+      const renewal = yield* refresh.next
+      assert.deepStrictEqual(renewal.input, [{ id: "id", token: asked.input.token, ttlMillis }])
+      const [flight] = flights.live
+      assert(flight?.state._tag === "Leading")
+      assert.approximately(flight.state.deadline, ttlMillis - drift(ttlMillis), 1)
+      assert.strictEqual(a.started(), 1)
+    }))
+
+  it.scoped("is lost at its own deadline when the store is silent: its job ends before its callers join again (R37)", () =>
+    Effect.gen(function*() {
+      const { call, join, refresh } = yield* setup
+      const cleaned = yield* Deferred.make<void>()
+      const a = yield* call({ cleanup: Deferred.await(cleaned) })
+      const asked = yield* join.next
+      asked.reply(leads())
+      yield* settleFibers
+      yield* TestClock.adjust(ttlMillis - drift(ttlMillis) - 5)
+      assert.strictEqual(a.interrupted(), 0)
+      assert.isAbove(refresh.calls.length, 0)
+      yield* TestClock.adjust(10)
+      yield* settleFibers
+      assert.strictEqual(a.interrupted(), 1)
+      assert.strictEqual(join.calls.length, 0)
+      yield* Deferred.succeed(cleaned, undefined)
+      const again = yield* join.next
+      assert.notStrictEqual(again.input.token, asked.input.token)
+      assert.strictEqual(again.input.gaveUp, asked.input.token)
+      again.reply(follows())
+      yield* settleFibers
+      assert.strictEqual(a.started(), 1)
+      assert.isTrue(yield* isWaiting(a.fiber))
+    }))
+
+  it.scoped("is lost when the store does not know it, but not by an answer that is older than itself (R13)", () =>
+    Effect.gen(function*() {
+      const { call, join, refresh, send } = yield* setup
+      const a = yield* call()
+      const asked = yield* join.next
+      asked.reply(follows())
+      yield* settleFibers
+      yield* send({ _tag: "Moved", token: asked.input.token })
+      const older = yield* refresh.next
+      yield* TestClock.adjust(1)
+      yield* send({ _tag: "Moved", token: asked.input.token })
+      const newer = yield* refresh.next
+      yield* TestClock.adjust(1)
+      newer.reply([leads()])
+      yield* settleFibers
+      older.reply([follows()])
+      yield* settleFibers
+      assert.strictEqual(a.started(), 1)
+      assert.strictEqual(a.interrupted(), 0)
+      yield* TestClock.adjust(ttlMillis / 3)
+      const renewal = yield* refresh.next
+      renewal.reply([{ _tag: "Gone" }])
+      yield* settleFibers
+      assert.strictEqual(a.interrupted(), 1)
+      yield* join.next
+    }))
+
+  it.scoped("R33: a job that ended after the deadline counts if the store accepts it, and else its callers join again", () =>
+    Effect.gen(function*() {
+      for (const accepted of [true, false]) {
+        const { call, finish, flights, join } = yield* setup
+        const a = yield* call()
+        const asked = yield* join.next
+        asked.reply(leads())
+        yield* settleFibers
+        // The event loop was blocked until after the deadline, and the job's end comes before the alarm.
+        const [flight] = flights.live
+        assert(flight?.state._tag === "Leading")
+        flight.state = { ...flight.state, deadline: -1 }
+        yield* a.end("late")
+        assert.isTrue(yield* isWaiting(a.fiber))
+        ;(yield* finish.next).reply(accepted)
+        yield* settleFibers
+        if (accepted) assert.strictEqual(yield* payloadOf(a.fiber), "late")
+        else yield* join.next
+      }
+    }))
+
+  it.scoped("R35: a leader without callers asks at once, goes on while others follow, and stops when none does", () =>
+    Effect.gen(function*() {
+      const { call, join, leave, refresh } = yield* setup
+      const a = yield* call()
+      const asked = yield* join.next
+      asked.reply(leads())
+      yield* settleFibers
+      yield* Fiber.interrupt(a.fiber)
+      const first = yield* refresh.next
+      first.reply([leads(1)])
+      yield* settleFibers
+      assert.strictEqual(a.interrupted(), 0)
+      yield* TestClock.adjust(ttlMillis / 3)
+      const second = yield* refresh.next
+      second.reply([leads(0)])
+      yield* settleFibers
+      assert.strictEqual(a.interrupted(), 1)
+      assert.deepStrictEqual((yield* leave.next).input, { id: "id", token: asked.input.token })
+    }))
+
+  it.scoped("R35: a caller that comes while it asks keeps the job going", () =>
+    Effect.gen(function*() {
+      const { call, join, refresh } = yield* setup
+      const a = yield* call()
+      ;(yield* join.next).reply(leads())
+      yield* settleFibers
+      yield* Fiber.interrupt(a.fiber)
+      const question = yield* refresh.next
+      const b = yield* call()
+      question.reply([leads(0)])
+      yield* settleFibers
+      assert.strictEqual(a.interrupted(), 0)
+      yield* a.end("x")
+      assert.strictEqual(yield* payloadOf(b.fiber), "x")
+      assert.strictEqual(b.started(), 0)
+    }))
+
+  it.scoped("R31: a job that is stopped is renewed until it has ended, and only then left; who comes meanwhile starts the next", () =>
+    Effect.gen(function*() {
+      const { call, join, leave, refresh } = yield* setup
+      const cleaned = yield* Deferred.make<void>()
+      const a = yield* call({ cleanup: Deferred.await(cleaned) })
+      const first = yield* join.next
+      first.reply(leads())
+      yield* settleFibers
+      yield* Fiber.interrupt(a.fiber)
+      ;(yield* refresh.next).reply([leads(0)])
+      yield* settleFibers
+      assert.strictEqual(a.interrupted(), 1)
+      const b = yield* call()
+      for (let i = 0; i < 5; i++) {
+        yield* TestClock.adjust(ttlMillis / 3)
+        ;(yield* refresh.next).reply([leads(0)])
+        yield* settleFibers
+      }
+      assert.strictEqual(leave.calls.length + join.calls.length, 0)
+      yield* Deferred.succeed(cleaned, undefined)
+      const second = yield* join.next
+      assert.strictEqual(second.input.gaveUp, first.input.token)
+      second.reply(leads())
+      yield* settleFibers
+      yield* b.end("next")
+      assert.strictEqual(yield* payloadOf(b.fiber), "next")
+    }))
+
+  it.scoped("R37: a join while a finish has no answer names that token", () =>
+    Effect.gen(function*() {
+      const { call, finish, join } = yield* setup
+      const a = yield* call()
+      const first = yield* join.next
+      first.reply(leads())
+      yield* settleFibers
+      yield* a.end("x")
+      const finishing = yield* finish.next
+      yield* call()
+      assert.strictEqual((yield* join.next).input.gaveUp, first.input.token)
+      finishing.reply(true)
+    }))
+})
+
+describe("a flight that is followed", () => {
+  it.scoped("R30: an outcome that overtakes the answer to the join counts, and the answer does not undo it", () =>
+    Effect.gen(function*() {
+      const { call, join, leave, refresh, send } = yield* setup
+      const a = yield* call()
+      const asked = yield* join.next
+      yield* send({ ...outcome("x"), token: asked.input.token })
+      assert.strictEqual(yield* payloadOf(a.fiber), "x")
+      asked.reply(follows())
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual(refresh.calls.length + leave.calls.length, 0)
+    }))
+
+  it.scoped("R30: so does a moved: the flight is read again at once", () =>
+    Effect.gen(function*() {
+      const { call, join, refresh, send } = yield* setup
+      const a = yield* call()
+      const asked = yield* join.next
+      yield* send({ _tag: "Moved", token: asked.input.token })
+      asked.reply(follows())
+      const again = yield* refresh.next
+      again.reply([leads()])
+      yield* settleFibers
+      assert.strictEqual(a.started(), 1)
+    }))
+
+  it.scoped("R32: a caller that comes after the end elsewhere, but before the message, is in the next flight", () =>
+    Effect.gen(function*() {
+      const { call, join, send } = yield* setup
+      const early = yield* call()
+      const asked = yield* join.next
+      asked.reply(follows())
+      yield* TestClock.adjust(1_000)
+      const before = yield* call()
+      yield* TestClock.adjust(500)
+      // It ends on the server at 1,200 by its clock, which nobody here knows yet.
+      const after = yield* call()
+      yield* send({ ...outcome("x", 1_200), token: asked.input.token })
+      assert.strictEqual(yield* payloadOf(early.fiber), "x")
+      assert.strictEqual(yield* payloadOf(before.fiber), "x")
+      assert.isTrue(yield* isWaiting(after.fiber))
+      const next = yield* join.next
+      next.reply(leads())
+      yield* settleFibers
+      yield* after.end("y")
+      assert.strictEqual(yield* payloadOf(after.fiber), "y")
+    }))
+
+  it.scoped("R32: an answer that found it under way proves that those who came before were in time", () =>
+    Effect.gen(function*() {
+      const { call, join, refresh, send } = yield* setup
+      yield* call()
+      const asked = yield* join.next
+      asked.reply(follows())
+      yield* TestClock.adjust(2_000)
+      const b = yield* call()
+      yield* TestClock.adjust(1_000)
+      ;(yield* refresh.next).reply([follows()])
+      yield* settleFibers
+      // By a server's clock that looks far behind.
+      yield* send({ ...outcome("x", -1_000), token: asked.input.token })
+      assert.strictEqual(yield* payloadOf(b.fiber), "x")
+    }))
+
+  it.scoped("R37: is read again when the leader's lease should be over, counted from when its answer was asked for", () =>
+    Effect.gen(function*() {
+      const { call, join, refresh } = yield* setup
+      yield* call()
+      const asked = yield* join.next
+      yield* TestClock.adjust(300)
+      asked.reply(follows(1_000))
+      yield* settleFibers
+      yield* TestClock.adjust(700)
+      assert.strictEqual(refresh.calls.length, 0)
+      yield* TestClock.adjust(2)
+      yield* settleFibers
+      assert.strictEqual(refresh.calls.length, 1)
+    }))
+
+  it.scoped("R34: takes over with its own job when the store says so; the first caller that is left runs it", () =>
+    Effect.gen(function*() {
+      const { call, finish, join, refresh, send } = yield* setup
+      const gone = yield* call()
+      const asked = yield* join.next
+      asked.reply(follows())
+      yield* settleFibers
+      const b = yield* call()
+      const c = yield* call()
+      yield* Fiber.interrupt(gone.fiber)
+      yield* send({ _tag: "Moved", token: asked.input.token })
+      ;(yield* refresh.next).reply([leads()])
+      yield* settleFibers
+      assert.deepStrictEqual([gone.started(), b.started(), c.started()], [0, 1, 0])
+      yield* b.end("x")
+      assert.strictEqual(yield* payloadOf(c.fiber), "x")
+      assert.strictEqual((yield* finish.next).input.token, asked.input.token)
+    }))
+
+  it.scoped("R25: is read again after the subscriber is back, and every second while it is not", () =>
+    Effect.gen(function*() {
+      const { call, join, refresh, send } = yield* setup
+      yield* call()
+      ;(yield* join.next).reply(follows())
+      yield* settleFibers
+      yield* send({ _tag: "Unsubscribed" })
+      ;(yield* refresh.next).reply([follows()])
+      yield* settleFibers
+      yield* TestClock.adjust(1_000)
+      ;(yield* refresh.next).reply([follows()])
+      yield* settleFibers
+      yield* send({ _tag: "Subscribed" })
+      yield* settleFibers
+      assert.strictEqual(refresh.calls.length, 1)
+    }))
+
+  it.scoped("R2: joins with a new token when the store does not know the old one", () =>
+    Effect.gen(function*() {
+      const { call, join, refresh } = yield* setup
+      const a = yield* call()
+      const first = yield* join.next
+      first.reply(follows())
+      yield* TestClock.adjust(ttlMillis / 3)
+      ;(yield* refresh.next).reply([{ _tag: "Gone" }])
+      const second = yield* join.next
+      assert.notStrictEqual(second.input.token, first.input.token)
+      assert.isTrue(yield* isWaiting(a.fiber))
+    }))
+
+  it.scoped("fetches what was too large to be sent, again if that fails, and joins again when it is gone", () =>
+    Effect.gen(function*() {
+      const { call, fetch, join, refresh, send } = yield* setup
+      const a = yield* call()
+      const asked = yield* join.next
+      asked.reply(follows())
+      yield* settleFibers
+      yield* send({ _tag: "Stored", token: asked.input.token, finishedAt: 0 })
+      ;(yield* fetch.next).fail()
+      yield* TestClock.adjust(1_000)
+      ;(yield* refresh.next).reply([{ _tag: "Stored", finishedAt: 0 }])
+      ;(yield* fetch.next).reply(outcome("large"))
+      assert.strictEqual(yield* payloadOf(a.fiber), "large")
+    }))
+
+  it.scoped("R38: is told that the outcome was refused", () =>
+    Effect.gen(function*() {
+      const { call, join, send } = yield* setup
+      const a = yield* call()
+      const asked = yield* join.next
+      asked.reply(follows())
+      yield* settleFibers
+      yield* send({ _tag: "Refused", token: asked.input.token })
+      assert.strictEqual(yield* payloadOf(a.fiber), "refused")
+    }))
+
+  it.scoped("fails with BackendError when the store was silent for as long as a follower counts", () =>
+    Effect.gen(function*() {
+      const { call, join, leave, refresh } = yield* setup
+      const a = yield* call()
+      const asked = yield* join.next
+      asked.reply(follows())
+      yield* settleFibers
+      yield* TestClock.adjust(ttlMillis - 1)
+      assert.isTrue(yield* isWaiting(a.fiber))
+      assert.isAbove(refresh.calls.length, 0)
+      yield* TestClock.adjust(2)
+      assert.strictEqual((yield* Effect.flip(Fiber.join(a.fiber)))._tag, "BackendError")
+      assert.strictEqual((yield* leave.next).input.token, asked.input.token)
+    }))
+
+  it.scoped("R16: the last caller that leaves takes the token out of the refreshes in that step", () =>
+    Effect.gen(function*() {
+      const { call, flights, join, leave, refresh } = yield* setup
+      const a = yield* call()
+      const asked = yield* join.next
+      asked.reply(follows())
+      yield* settleFibers
+      yield* Fiber.interrupt(a.fiber)
+      assert.strictEqual((yield* leave.next).input.token, asked.input.token)
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual(refresh.calls.length, 0)
+      assert.strictEqual(flights.live.size + flights.shared.size + flights.byToken.size, 0)
+    }))
+})
+
+describe("a join", () => {
+  it.scoped("whose callers have all gone is left, though it has no answer yet, and its answer starts nothing", () =>
+    Effect.gen(function*() {
+      const { call, join, leave } = yield* setup
+      const a = yield* call()
+      const asked = yield* join.next
+      yield* Fiber.interrupt(a.fiber)
+      assert.strictEqual((yield* leave.next).input.token, asked.input.token)
+      asked.reply(leads())
+      yield* settleFibers
+      assert.strictEqual(a.started(), 0)
+    }))
+
+  it.scoped("that fails fails all its callers, and is left in the background until that is confirmed", () =>
+    Effect.gen(function*() {
+      const { call, join, leave } = yield* setup
+      const callers = [yield* call(), yield* call()]
+      const asked = yield* join.next
+      asked.fail()
+      for (const { fiber } of callers) assert.strictEqual((yield* Effect.flip(Fiber.join(fiber)))._tag, "BackendError")
+      ;(yield* leave.next).fail()
+      yield* TestClock.adjust(200)
+      assert.strictEqual((yield* leave.next).input.token, asked.input.token)
+    }))
+
+  it.scoped("whose lease is over when its answer comes does not start the job", () =>
+    Effect.gen(function*() {
+      const { call, join, leave } = yield* setup
+      const a = yield* call()
+      const asked = yield* join.next
+      yield* TestClock.adjust(ttlMillis)
+      asked.reply(leads())
+      assert.strictEqual((yield* Effect.flip(Fiber.join(a.fiber)))._tag, "BackendError")
+      assert.strictEqual(a.started(), 0)
+      yield* leave.next
+    }))
+
+  it.scoped("of 10,000 callers is one, and they share one Deferred and cost no fiber", () =>
+    Effect.gen(function*() {
+      const { call, flights, join } = yield* setup
+      const first = yield* call()
+      const callers = yield* Effect.forEach(Array.from({ length: 50 }), () => call())
+      const asked = yield* join.next
+      assert.strictEqual(join.calls.length, 0)
+      assert.strictEqual(flights.live.size, 1)
+      asked.reply(leads())
+      yield* settleFibers
+      yield* first.end("x")
+      for (const { fiber } of callers) assert.strictEqual(yield* payloadOf(fiber), "x")
+    }))
+
+  it.scoped("that is answered with what was kept serves those who asked for that, the others join again without", () =>
+    Effect.gen(function*() {
+      const { call, join } = yield* setup
+      const a = yield* call({ keepMillis: 1_000 })
+      const strict = yield* call()
+      const asked = yield* join.next
+      assert.strictEqual(asked.input.keepMillis, 1_000)
+      asked.reply({ _tag: "Kept", payload: "old" })
+      assert.strictEqual(yield* payloadOf(a.fiber), "old")
+      const again = yield* join.next
+      assert.strictEqual(again.input.keepMillis, 0)
+      assert.isTrue(yield* isWaiting(strict.fiber))
+    }))
+})
+
+describe("forged and stale messages", () => {
+  it.scoped("change nothing: of nobody's token, of a former one, or about a flight that is led here", () =>
+    Effect.gen(function*() {
+      const { call, flights, join, send } = yield* setup
+      const a = yield* call()
+      const asked = yield* join.next
+      asked.reply(leads())
+      yield* settleFibers
+      for (const token of ["nobody", "__proto__", "constructor", asked.input.token]) {
+        yield* send({ ...outcome("forged", 9e15), token })
+        yield* send({ _tag: "Stored", token, finishedAt: 9e15 })
+        yield* send({ _tag: "Moved", token })
+        yield* send({ _tag: "Refused", token })
+      }
+      assert.isTrue(yield* isWaiting(a.fiber))
+      assert.strictEqual(a.interrupted(), 0)
+      yield* a.end("x")
+      assert.strictEqual(yield* payloadOf(a.fiber), "x")
+      yield* send({ ...outcome("stale"), token: asked.input.token })
+      assert.strictEqual(flights.live.size, 0)
+    }))
+})
+
+describe("a store that cannot be reached", () => {
+  it.scoped("alone: the job runs once for the callers of this process, and is stopped with the last of them", () =>
+    Effect.gen(function*() {
+      const { call, join } = yield* setup
+      const a = yield* call({ alone: true })
+      const b = yield* call({ alone: true })
+      assert.deepStrictEqual([a.started(), b.started()], [1, 0])
+      yield* Fiber.interrupt(a.fiber)
+      yield* a.end("x")
+      assert.strictEqual(yield* payloadOf(b.fiber), "x")
+      const c = yield* call({ alone: true })
+      yield* Fiber.interrupt(c.fiber)
+      yield* settleFibers
+      assert.strictEqual(c.interrupted(), 1)
+      assert.strictEqual(join.calls.length, 0)
+    }))
+
+  it.scoped("a follower whose process slept asks once more before it gives up", () =>
+    Effect.gen(function*() {
+      const { call, flights, join, refresh } = yield* setup
+      const a = yield* call()
+      ;(yield* join.next).reply(follows())
+      yield* settleFibers
+      const [flight] = flights.live
+      assert(flight?.state._tag === "Following")
+      flight.state = { ...flight.state, giveUpAt: -1_000 }
+      flights.keeper.refreshNow(flight)
+      yield* settleFibers
+      assert.isTrue(yield* isWaiting(a.fiber))
+      ;(yield* refresh.next).reply([follows()])
+      yield* TestClock.adjust(commandTimeoutMillis / 2)
+      assert.isTrue(yield* isWaiting(a.fiber))
+    }))
+})

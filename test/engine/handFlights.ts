@@ -1,0 +1,151 @@
+/** A flight store that answers when the test says so, and an engine on it: see handStore.ts. */
+import { Deferred, Effect, Fiber, Mailbox, Runtime } from "effect"
+import { BackendError } from "../../src/DlockError.js"
+import { ask } from "../../src/internal/engine/callers.js"
+import type { Caller, Landing, Produced } from "../../src/internal/engine/flight.js"
+import * as Flights from "../../src/internal/engine/flights.js"
+import type {
+  Answer,
+  FinishRequest,
+  FlightEvent,
+  FlightStore,
+  Gone,
+  JoinAnswer,
+  JoinRequest,
+  Outcome,
+  RefreshItem
+} from "../../src/internal/flightStore.js"
+import { settleFibers } from "./handStore.js"
+
+export const ttlMillis = 9_000
+export const commandTimeoutMillis = 5_000
+
+interface Asked<In, Out> {
+  readonly input: In
+  readonly reply: (answer: Out) => void
+  readonly fail: (reason?: BackendError["reason"]) => void
+}
+
+const failure = (reason: BackendError["reason"]) =>
+  new BackendError({ operation: "test", reason, outcome: "Unknown", cause: new Error("cut") })
+
+const verb = <In, Out>() => {
+  const calls: Array<Asked<In, Out>> = []
+  const open: Array<() => void> = []
+  let hungUp = false
+  const call = (input: In) =>
+    Effect.async<Out, BackendError>((resume) => {
+      const fail = (reason: BackendError["reason"] = "Unreachable") => resume(Effect.fail(failure(reason)))
+      if (hungUp) return fail()
+      open.push(fail)
+      calls.push({ input, reply: (answer) => resume(Effect.succeed(answer)), fail })
+    })
+  const take = (patience: number): Effect.Effect<Asked<In, Out>> =>
+    Effect.suspend(() => {
+      const first = calls.shift()
+      if (first) return Effect.succeed(first)
+      return patience === 0
+        ? Effect.dieMessage("nothing was asked")
+        : Effect.zipRight(Effect.yieldNow(), take(patience - 1))
+    })
+  /** From now on every call fails, and those that were never answered do. A test is over. */
+  const hangUp = () => {
+    hungUp = true
+    open.forEach((fail) => fail())
+  }
+  return { call, next: take(1_000), calls, hangUp }
+}
+
+interface Part {
+  readonly id: string
+  readonly token: string
+}
+
+/** An engine on a hand-driven store, subscribed. The server's clock shows `serverMillis` more than the local one. */
+export const setup = Effect.gen(function*() {
+  const inbox = yield* Mailbox.make<FlightEvent>()
+  const join = verb<JoinRequest, JoinAnswer>()
+  const refresh = verb<ReadonlyArray<RefreshItem>, ReadonlyArray<Answer>>()
+  const finish = verb<FinishRequest, boolean>()
+  const refuse = verb<Part, void>()
+  const leave = verb<Part, void>()
+  const fetch = verb<Part, Outcome | Gone>()
+  const store: FlightStore = {
+    inbox,
+    probe: Effect.void,
+    join: join.call,
+    refresh: refresh.call,
+    finish: finish.call,
+    refuse: refuse.call,
+    leave: leave.call,
+    fetch: fetch.call,
+    serverMillisAtMost: (localMillis) => localMillis + 1
+  }
+  let tokens = 0
+  const flights = yield* Flights.make({
+    store,
+    commandTimeoutMillis,
+    makeToken: () => `token-${++tokens}`,
+    refused: "refused",
+    interrupted: "interrupted"
+  })
+  yield* Effect.addFinalizer(() =>
+    Effect.sync(() => [join, refresh, finish, refuse, leave, fetch].forEach((verb) => verb.hangUp()))
+  )
+  /** Sends a message, and lets it arrive. */
+  const send = (event: FlightEvent) => Effect.zipRight(inbox.offer(event), settleFibers)
+  yield* send({ _tag: "Subscribed" })
+
+  const runtime = yield* Effect.runtime<never>()
+  /** A caller whose job ends when the test says so. */
+  const call = (
+    options: Partial<Pick<Caller, "keepMillis" | "arrivedAt">> & {
+      readonly cleanup?: Effect.Effect<void>
+      readonly alone?: boolean
+    } = {}
+  ) =>
+    Effect.gen(function*() {
+      const produced = yield* Deferred.make<Produced>()
+      let started = 0
+      let interrupted = 0
+      const job = Deferred.await(produced).pipe(
+        Effect.onInterrupt(() => Effect.zipRight(Effect.sync(() => interrupted++), options.cleanup ?? Effect.void))
+      )
+      const caller: Caller = {
+        ttlMillis,
+        retentionMillis: 15_000,
+        keepMillis: 0,
+        arrivedAt: flights.keeper.now(),
+        listens: false,
+        start: () => {
+          started++
+          return Runtime.runFork(runtime)(job)
+        },
+        onRole: undefined,
+        ...options
+      }
+      const fiber = yield* Effect.fork(ask(flights, "id", caller, options.alone))
+      yield* settleFibers
+      return {
+        fiber,
+        started: () => started,
+        interrupted: () => interrupted,
+        end: (payload: string) => Effect.zipRight(Deferred.succeed(produced, { payload, keepMillis: 0 }), settleFibers)
+      }
+    })
+  return { flights, join, refresh, finish, refuse, leave, fetch, send, call }
+})
+
+export const leads = (followers = 0, remainingMillis = ttlMillis) =>
+  ({ _tag: "Leads", remainingMillis, followers }) as const
+
+export const follows = (leaderEndsMillis = ttlMillis, remainingMillis = ttlMillis) =>
+  ({ _tag: "Follows", remainingMillis, leaderEndsMillis }) as const
+
+export const outcome = (payload: string, finishedAt = 0) => ({ _tag: "Outcome", payload, finishedAt }) as const
+
+export const isWaiting = (fiber: Fiber.RuntimeFiber<unknown, unknown>) =>
+  Effect.map(Fiber.poll(fiber), (exit) => exit._tag === "None")
+
+export const payloadOf = (fiber: Fiber.RuntimeFiber<Landing, BackendError>) =>
+  Effect.map(Fiber.join(fiber), (landing) => landing.payload)

@@ -1,0 +1,8 @@
+import { memory, redis } from "../dlock/world.js"
+import { leading } from "./leading.js"
+import { sharing } from "./sharing.js"
+
+for (const world of [memory, redis]) {
+  sharing(world)
+  leading(world)
+}
