@@ -1,6 +1,7 @@
 /**
- * `npm run demo`: four processes, one lock, one Redis. One holder is killed, one is frozen, and at the end the history
- * is judged. Without a Redis much the same happens in one process, on the store in memory.
+ * `npm run demo`: four processes, one Redis. A thousand callers ask for one answer. Then there is one lock: one holder is
+ * killed, one is frozen, and at the end the history is judged. Without a Redis much the same happens in one process, on the
+ * store in memory.
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
@@ -14,12 +15,13 @@ import pc from "picocolors"
 import { Dlock } from "../../src/index.js"
 import { findRedisServer, redis } from "../../test/support/redisServer.js"
 import { monotonicMicros } from "../../test/support/workers.js"
+import { askInMemory, askTogether } from "./asking.js"
 import { printChart } from "./chart.js"
 import { lockKey, ttlMillis } from "./contender.js"
 import { makeFiber, startProcess } from "./contenders.js"
 import { DemoError, layer as ledgerLayer, Ledger } from "./ledger.js"
 import * as Story from "./story.js"
-import { print, width, wrap } from "./style.js"
+import { heading, print, width, wrap } from "./style.js"
 import * as Timeline from "./timeline.js"
 import { printVerdict } from "./verdict.js"
 
@@ -48,19 +50,25 @@ const playWithRedis = (url: string, serverPid?: number) =>
       Effect.provide(dlock),
       Effect.mapError(({ message }) => new DemoError({ message: `There is no Redis to use here. ${message}` }))
     )
+    const isShared = yield* Effect.scoped(askTogether(url, prefix))
 
+    heading("One lock, four contenders")
     const four = yield* Effect.all([start(0), start(1), start(2), start(3)], { concurrency: "unbounded" })
     for (const { send } of four) send({ type: "peers", pids: four.map(({ pid }) => pid) })
     yield* fact("workers", `four processes, ${four.map(({ pid }) => pid).join(", ")}`)
     if (serverPid === undefined) yield* fact("keys", `begin with ${prefix}, and are gone after a day`)
     yield* fact("lease", `lasts ${ttlMillis / 1000} s (its ttl), renewed every ${ttlMillis / 3000} s`)
-    return yield* Effect.provide(play(four.map(({ name }) => name), Story.withProcesses(four)), dlock)
+    const isKept = yield* Effect.provide(play(four.map(({ name }) => name), Story.withProcesses(four)), dlock)
+    return isShared && isKept
   })
 
 const playInMemory = Effect.gen(function*() {
   const four = yield* Effect.all([makeFiber(0), makeFiber(1), makeFiber(2), makeFiber(3)])
   yield* fact("left out", "a holder that is killed, and one that is frozen: that takes processes")
-  return yield* play(four.map(({ name }) => name), Story.withFibers(four))
+  const isShared = yield* askInMemory
+  heading("One lock, four contenders")
+  const isKept = yield* play(four.map(({ name }) => name), Story.withFibers(four))
+  return isShared && isKept
 }).pipe(Effect.provide(Dlock.layerMemory))
 
 const startOwnServer = redis.pipe(
@@ -72,7 +80,7 @@ const startOwnServer = redis.pipe(
 const main = Effect.gen(function*() {
   const url = process.env["REDIS_URL"] ?? ""
   const binary = findRedisServer()
-  print(`\n  ${pc.bold("effect-dlock")}: one lock, four contenders\n`)
+  print(`\n  ${pc.bold("effect-dlock")}\n`)
   if (process.platform === "win32") {
     yield* fact("Redis", "none: Windows cannot freeze a process, so this is one process, on Dlock.layerMemory")
     return yield* playInMemory

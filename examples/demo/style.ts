@@ -13,6 +13,8 @@ export const print = (text: string): void => {
   process.stdout.write(`${text}\n`)
 }
 
+export const heading = (title: string, more = ""): void => print(`\n  ${pc.bold(title)}${more}\n`)
+
 /** Breaks a text into lines that fit. */
 export const wrap = (text: string, columns: number): Array<string> =>
   text.split(" ").reduce<Array<string>>((lines, word) => {
