@@ -1,6 +1,6 @@
 /**
- * A process of the scenario "contended": waiters that take one lock in turns for as long as they are told. Its argument
- * is JSON, see `ContenderOptions`. It says `{ type: "ready" }`, is told "go", and says `{ type: "done", result }`.
+ * A process of the scenarios "contended" and "semaphore": waiters that take one lock, or a permit each, in turns for as
+ * long as they are told. Its argument is JSON, see `ContenderOptions`. It says `{ type: "ready" }`, is told "go", and says `{ type: "done", result }`.
  */
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -16,6 +16,8 @@ export interface ContenderOptions {
   readonly waiters: number
   readonly holdMillis: number
   readonly millis: number
+  /** Those of a semaphore. A lock when absent. */
+  readonly permits?: number | undefined
 }
 
 /** Three stamps of `monotonicMicros` for each time that the lock was held. */
@@ -33,7 +35,7 @@ export interface ContenderResult {
   readonly refreshes: number
 }
 
-const { holdMillis, key, millis, url, waiters }: ContenderOptions = JSON.parse(process.argv[2]!)
+const { holdMillis, key, millis, permits, url, waiters }: ContenderOptions = JSON.parse(process.argv[2]!)
 
 const runtime = ManagedRuntime.make(
   Dlock.layer.pipe(Layer.provideMerge(PubSubLayer.layer), Layer.provideMerge(RedisLayer.layer({ url })))
@@ -49,11 +51,14 @@ const countRefreshes = Effect.map(RedisLayer.Redis, ({ client }) => {
 })
 
 const turns: Array<Turn> = []
+const acquire = permits === undefined
+  ? Dlock.lock(key)
+  : Effect.flatMap(Dlock.semaphore(key, { permits }), (semaphore) => semaphore.take())
 const hold = holdMillis === 0 ? Effect.void : Effect.sleep(holdMillis)
 const takeTurn = (waiter: number) =>
   Effect.suspend(() => {
     const askedAt = monotonicMicros()
-    return Effect.scoped(Effect.flatMap(Dlock.lock(key), ({ fencingToken: fence }) => {
+    return Effect.scoped(Effect.flatMap(acquire, ({ fencingToken: fence }) => {
       const enteredAt = monotonicMicros()
       return Effect.map(hold, () => turns.push({ waiter, fence, askedAt, enteredAt, leftAt: monotonicMicros() }))
     }))

@@ -1,7 +1,7 @@
 /**
  * `npm run bench`: what the library costs, on a Redis server of its own.
  *
- *   npm run bench -- [--quick] [--only free,many,contended,held] [--json FILE]
+ *   npm run bench -- [--quick] [--only free,many,multi,contended,semaphore,held] [--json FILE]
  */
 import * as fs from "node:fs"
 import * as os from "node:os"
@@ -12,10 +12,12 @@ import { contended } from "./scenarios/contended.js"
 import { free } from "./scenarios/free.js"
 import { held } from "./scenarios/held.js"
 import { many } from "./scenarios/many.js"
+import { multi } from "./scenarios/multi.js"
+import { semaphore } from "./scenarios/semaphore.js"
 import type { Figure } from "./support/figure.js"
 import { figureTable, isMet } from "./support/figure.js"
 
-const scenarios: Record<string, Scenario> = { free, many, contended, held }
+const scenarios: Record<string, Scenario> = { free, many, multi, contended, semaphore, held }
 
 const { values: options } = parseArgs({
   options: {

@@ -1,69 +1,25 @@
 /** One lock and many who want it, in four processes: how fast it goes from hand to hand, how fairly, and at what cost. */
-import type { LockEvent } from "../../test/support/history.js"
 import { checkFencing, checkMutualExclusion } from "../../test/support/history.js"
-import type { Counts } from "../../test/support/redisSpy.js"
-import { commandCounts } from "../../test/support/redisSpy.js"
-import { spawnWorker } from "../../test/support/workers.js"
-import type { ContenderOptions, ContenderResult, Turn } from "../contender.js"
 import type { Scenario } from "../scenario.js"
+import { contend, historyOf, waitMillis } from "../support/contenders.js"
 import type { Figure } from "../support/figure.js"
 import { format } from "../support/figure.js"
-import { jain, quantile, sum } from "../support/stats.js"
-
-const processes = 4
+import { jain, quantile } from "../support/stats.js"
 
 const key = "contended"
 
-/** Starts the processes, lets them run together, and counts what the server saw meanwhile. */
-const run = async (url: string, waiters: number, holdMillis: number, millis: number) => {
-  const options: ContenderOptions = { url, key, waiters: waiters / processes, holdMillis, millis }
-  const workers = Array.from(
-    { length: processes },
-    () => spawnWorker(new URL("../contender.ts", import.meta.url), { args: [JSON.stringify(options)] })
-  )
-  try {
-    await Promise.all(workers.map((worker) => worker.next(({ type }) => type === "ready", 20_000)))
-    const before = await commandCounts(url)
-    for (const worker of workers) worker.send("go")
-    const done = await Promise.all(
-      workers.map((worker): Promise<{ readonly result: ContenderResult }> =>
-        worker.next(({ type }) => type === "done", millis + 30_000)
-      )
-    )
-    return { results: done.map(({ result }) => result), before, after: await commandCounts(url) }
-  } finally {
-    await Promise.all(workers.map((worker) => worker.kill()))
-  }
-}
-
-/** Commands of clients: of those that scripts call too, only TIME can be one, and each script calls that once. */
-const issued = (counts: Counts): number => {
-  const count = (name: string) => counts[name] ?? 0
-  const scripts = count("evalsha") + count("eval")
-  return scripts + count("ping") + count("subscribe") + count("time") - scripts
-}
-
-const historyOf = (turns: ReadonlyArray<Turn>): ReadonlyArray<LockEvent> =>
-  turns.flatMap(({ enteredAt, fence, leftAt, waiter }): ReadonlyArray<LockEvent> => [
-    { type: "enter", key, process: `waiter ${waiter}`, fence, at: enteredAt },
-    { type: "leave", key, process: `waiter ${waiter}`, fence, at: leftAt }
-  ])
-
 const measure = async (url: string, waiters: number, holdMillis: number, millis: number) => {
-  const { after, before, results } = await run(url, waiters, holdMillis, millis)
-  const perProcess = waiters / processes
-  const turns = results.flatMap((result, index) =>
-    result.turns.map((turn) => ({ ...turn, waiter: index * perProcess + turn.waiter }))
-  )
+  const { commands, heartbeats, messages, pings, seconds, turns } = await contend({
+    url,
+    key,
+    waiters,
+    holdMillis,
+    millis
+  })
   const shares = Array.from({ length: waiters }, () => 0)
   for (const { waiter } of turns) shares[waiter]!++
-  const seconds = (Math.max(...turns.map((turn) => turn.leftAt)) - Math.min(...turns.map((turn) => turn.askedAt))) / 1e6
-  const waits = turns.map(({ askedAt, enteredAt }) => (enteredAt - askedAt) / 1000)
-  const history = historyOf(turns)
-  const messages = (after["publish"] ?? 0) - (before["publish"] ?? 0)
-  const refreshes = sum(results.map((result) => result.refreshes))
-  const commands = issued(after) - issued(before)
-  const pings = (after["ping"] ?? 0) - (before["ping"] ?? 0)
+  const waits = turns.map(waitMillis)
+  const history = historyOf(key, turns)
 
   const fairest = jain(shares.map((_, waiter) => Math.floor((turns.length + waiter) / waiters)))
 
@@ -81,9 +37,9 @@ const measure = async (url: string, waiters: number, holdMillis: number, millis:
     },
     {
       name: `${name}: commands per acquisition`,
-      measured: (commands - refreshes - pings) / turns.length,
+      measured: commands / turns.length,
       unit: "",
-      note: `and ${refreshes} heartbeats and ${pings} pings in all`,
+      note: `and ${heartbeats} heartbeats and ${pings} pings in all`,
       atMost: 2,
       atLeast: 2
     },

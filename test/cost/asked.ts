@@ -16,6 +16,12 @@ const names = new Map([
     .map(({ name, sha }) => [sha, name] as const)
 ])
 
+/** A refresh of nobody in particular only goes on with what another call could not finish. */
+const nameOf = (command: string, [sha = "", keys = "0", ...args]: ReadonlyArray<string>): string => {
+  const name = command === "evalsha" ? names.get(sha) ?? command : command
+  return name === "refresh" && args.length === Number(keys) + 1 ? "settle" : name
+}
+
 /** Commands that clients issued, scripts by their names; and "message" for each that a script published. */
 export type Asked = Partial<Record<string, number>>
 
@@ -27,7 +33,7 @@ export const watchAsked = async <A>(
   const { seen, value } = await watchCommands(url, body)
   const asked: Record<string, number> = {}
   for (const { args, command, source } of seen) {
-    const what = command === "evalsha" ? names.get(args[0] ?? "") ?? command : command
+    const what = nameOf(command, args)
     if (source !== "lua") asked[what] = (asked[what] ?? 0) + 1
     else if (command === "publish") asked["message"] = (asked["message"] ?? 0) + 1
   }

@@ -1,6 +1,6 @@
 /** What the library asks of Redis and of its process, counted. No time is measured here: `npm run bench` does that. */
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
-import { Effect, ManagedRuntime } from "effect"
+import { Deferred, Effect, ManagedRuntime } from "effect"
 import { Redis } from "ioredis"
 import { setTimeout as sleep } from "node:timers/promises"
 import { Dlock } from "../../src/index.js"
@@ -27,8 +27,10 @@ afterAll(async () => {
 
 type Service = ManagedRuntime.ManagedRuntime<Dlock.Dlock, unknown>
 
-const waitingFor = (service: Service, key: string): Promise<number> =>
-  service.runPromise(Effect.map(Dlock.inspect(key), ({ waiting }) => waiting))
+const waitingFor = (service: Service, key: string, kind?: Dlock.Kind): Promise<number> =>
+  service.runPromise(Effect.map(Dlock.inspect(key, kind), ({ waiting }) => waiting))
+
+const times = (count: number): ReadonlyArray<undefined> => Array.from({ length: count }, () => undefined)
 
 /** Services with connections of their own, as several processes would have them. */
 const withServices = async (count: number, use: (services: ReadonlyArray<Service>) => Promise<void>) => {
@@ -70,7 +72,7 @@ describe("a contended lock", () => {
       withServices(4, async (services) => {
         const key = `contended by ${waiters}`
         const holder = services[0]!
-        const each = Array.from({ length: waiters / services.length }, () => undefined)
+        const each = times(waiters / services.length)
         const wait = Effect.repeatN(Dlock.withLock(Effect.void, key), rounds - 1)
         const waitAll = Effect.forEach(each, () => wait, { concurrency: "unbounded", discard: true })
         // All of them queue behind one holder. From then on the lock is never free until all have had all their turns.
@@ -106,6 +108,109 @@ describe("a contended lock", () => {
       abort.abort()
       await waiting
     }))
+})
+
+describe("a semaphore of 4 permits", () => {
+  it("costs two commands and at most one message an acquisition with 32 contenders in 4 services", () =>
+    withServices(4, async (services) => {
+      const [key, contenders, rounds] = ["permits", 32, 10]
+      const semaphore = Dlock.semaphore(key, { permits: 4 })
+      const holder = services[0]!
+      const each = times(contenders / services.length)
+      const take = Effect.flatMap(
+        semaphore,
+        ({ withPermits }) => Effect.repeatN(withPermits(1)(Effect.void), rounds - 1)
+      )
+      const takeAll = Effect.forEach(each, () => take, { concurrency: "unbounded", discard: true })
+      const { asked } = await watchAsked(server.url, () =>
+        holder.runPromise(Effect.scoped(Effect.gen(function*() {
+          const lock = yield* (yield* semaphore).take(4)
+          const all = services.map((service) => service.runPromise(takeAll))
+          yield* Effect.promise(() =>
+            waitFor(async () => await waitingFor(holder, key, "semaphore") === contenders, 20_000)
+          )
+          yield* lock.release
+          yield* Effect.promise(() => Promise.all(all))
+        }))))
+      const { acquire, leave, message = 0 } = withoutHeartbeats(asked)
+      assert.deepStrictEqual({ acquire, leave }, { acquire: contenders * rounds + 1, leave: contenders * rounds + 1 })
+      assert.isAtMost(message, contenders * rounds)
+      assert.isUndefined(asked["settle"])
+    }))
+})
+
+describe("a read-write lock", () => {
+  // One call lets in 64.
+  it("lets in a thousand readers behind a writer by at most 16 calls", () =>
+    withServices(4, async (services) => {
+      const readers = 1_000
+      /** What was asked between the release of the writer and the entry of the last reader. */
+      const letIn = async (key: string) => {
+        const lock = Dlock.readWriteLock(key)
+        let inside = 0
+        const allInside = Effect.runSync(Deferred.make<void>())
+        const leave = Effect.runSync(Deferred.make<void>())
+        const enter = Effect.suspend(() => ++inside === readers ? Deferred.succeed(allInside, undefined) : Effect.void)
+        const read = Effect.flatMap(lock, ({ withRead }) => withRead(Effect.zipRight(enter, Deferred.await(leave))))
+        const readAll = Effect.forEach(times(readers / services.length), () => read, {
+          concurrency: "unbounded",
+          discard: true
+        })
+        const writer = services[0]!
+        return writer.runPromise(Effect.scoped(Effect.gen(function*() {
+          const { release } = yield* (yield* lock).write
+          const all = services.map((service) => service.runPromise(readAll))
+          yield* Effect.promise(() =>
+            waitFor(async () => await waitingFor(writer, key, "readWriteLock") === readers, 20_000)
+          )
+          const { asked } = yield* Effect.promise(() =>
+            watchAsked(server.url, Effect.zipRight(release, Deferred.await(allInside)))
+          )
+          yield* Deferred.succeed(leave, undefined)
+          yield* Effect.promise(() => Promise.all(all))
+          return asked
+        })))
+      }
+      // The first time tells the server the script.
+      await letIn("readers, first use")
+      const { leave = 0, settle = 0, ...rest } = withoutHeartbeats(await letIn("readers"))
+      assert.isAtMost(leave + settle, Math.ceil(readers / 64))
+      assert.deepStrictEqual(Object.keys(rest), ["message"])
+    }))
+})
+
+describe("a multi-lock of 8 keys", () => {
+  const keys = Array.from({ length: 8 }, (_, i) => `multi:${i}`)
+
+  it("costs one command to acquire and one to release when all are free", () =>
+    withServices(1, async ([service]) => {
+      const way = Effect.scoped(Dlock.multi(keys))
+      const { asked } = await watchAsked(server.url, () => service!.runPromise(Effect.repeatN(way, 99)))
+      assert.deepStrictEqual(asked, { acquire: 100, leave: 100 })
+    }))
+
+  const held: Record<string, ReadonlyArray<string>> = {
+    "the first is": keys.slice(0, 1),
+    "the last is": keys.slice(-1),
+    "all are": keys
+  }
+  for (const [which, some] of Object.entries(held)) {
+    it(`costs a command for each key and one more to acquire, and one to release, when ${which} held`, () =>
+      withServices(2, async ([holder, waiter]) => {
+        const { asked } = await watchAsked(server.url, () =>
+          holder!.runPromise(Effect.scoped(Effect.gen(function*() {
+            const { release } = yield* Dlock.multi(some)
+            const done = waiter!.runPromise(Dlock.withMulti(Effect.void, keys))
+            yield* Effect.promise(() => waitFor(async () => await waitingFor(holder!, some[0]!) === 1))
+            yield* release
+            yield* Effect.promise(() => done)
+          }))))
+        const { acquire = 0, leave = 0 } = withoutHeartbeats(asked)
+        const ofHolder = 1
+        assert.isAtMost(acquire - ofHolder, keys.length + 1)
+        assert.strictEqual(leave - ofHolder, 1)
+      }))
+  }
 })
 
 describe("an idle service", () => {

@@ -26,6 +26,9 @@ export const test = (name: string, body: () => Effect.Effect<void, unknown, Scop
 /** What a machine with two busy cores may be late by. */
 export const slack = 200
 
+/** For how long a soak test runs: `SOAK_SECONDS` when set, else a few seconds. */
+export const soakMillis = (seconds: number): number => 1_000 * Number(process.env["SOAK_SECONDS"] ?? seconds)
+
 /** A proxy in front of a server, or of what may become one. */
 export const proxyTo = ({ port }: Pick<RedisServer, "port">): Effect.Effect<Proxy, never, Scope.Scope> =>
   Effect.acquireRelease(
@@ -117,10 +120,15 @@ export const timed = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<re
     return Effect.map(effect, (value) => [value, now() - from] as const)
   })
 
-/** A figure worth knowing. It must not be above the limit; `FAULT_FIGURES=file` collects them all. */
-export const atMost = (what: string, millis: number, limit: number): void => {
+/** A figure worth knowing. `FAULT_FIGURES=file` collects them all. */
+export const note = (what: string, value: number, limit: number | "" = ""): void => {
   const file = process.env["FAULT_FIGURES"]
-  if (file !== undefined) appendFileSync(file, `${what}\t${millis.toFixed(1)}\t${limit}\n`)
+  if (file !== undefined) appendFileSync(file, `${what}\t${value.toFixed(1)}\t${limit}\n`)
+}
+
+/** One that must not be above the limit. */
+export const atMost = (what: string, millis: number, limit: number): void => {
+  note(what, millis, limit)
   assert.isAtMost(millis, limit, what)
 }
 

@@ -5,6 +5,7 @@
 import { Effect, Exit, Fiber, Logger, LogLevel } from "effect"
 import { Dlock, PubSubLayer, RedisLayer } from "../../src/index.js"
 import { monotonicMicros } from "../support/workers.js"
+import { takeKeys, takePermits } from "./contending.js"
 import { layerAt, tagOf, untilConnected } from "./services.js"
 
 const [role = "", json = "{}"] = process.argv.slice(2)
@@ -97,7 +98,9 @@ const roles: Record<string, Effect.Effect<unknown, unknown, Dlock.Dlock>> = {
   ask: askAll,
   check: Effect.scoped(check),
   use,
-  useUntilSilent
+  useUntilSilent,
+  permits: Effect.suspend(() => takePermits({ key, count, ...options })),
+  keys: Effect.suspend(() => takeKeys({ key, count, ...options }))
 }
 
 const main = Effect.gen(function*() {

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import type { LockEvent, Violation } from "./history.js"
-import { checkFencing, checkMutualExclusion, holdsOf, maxOvertakes } from "./history.js"
+import type { LockEvent, Turn, Violation } from "./history.js"
+import { checkFencing, checkMutualExclusion, holdsOf, latenessOverFifo, maxOvertakes, untilDeath } from "./history.js"
 
 const event =
   (type: LockEvent["type"]) =>
@@ -65,6 +65,17 @@ describe("checkMutualExclusion", () => {
     ]
     assert.deepStrictEqual(checkMutualExclusion(history, 3), [])
     assert.deepStrictEqual(rules(checkMutualExclusion(history, 2)), ["overlap", "overlap"])
+  })
+
+  it("finds the one that is too many for the capacity, and none before or after it", () => {
+    const inside = ["a", "b", "c", "d"]
+    const full = inside.map((process, i) => enter(process, i, i))
+    const fifth = [enter("e", 9, 5), leave("a", 0, 5.001), leave("e", 9, 6), enter("a", 10, 7)]
+    const violations = checkMutualExclusion([...full, ...fifth], 4)
+    assert.deepStrictEqual(rules(violations), ["overlap"])
+    assert.match(violations[0]!.message, /5 held, limit 4: .*e \(fence 9\)/)
+    const inTime = [leave("a", 0, 5), enter("e", 9, 5), leave("e", 9, 6), enter("a", 10, 7)]
+    assert.deepStrictEqual(checkMutualExclusion([...full, ...inTime], 4), [])
   })
 
   it("finds a write after the end of the hold, and one without a hold", () => {
@@ -147,5 +158,48 @@ describe("maxOvertakes", () => {
     assert.throws(() => maxOvertakes(["a", "a"], ["a"]), /arrive once/)
     assert.throws(() => maxOvertakes(["a"], ["a", "a"]), /arrive once/)
     assert.throws(() => maxOvertakes(["a"], ["stranger"]), /arrive once/)
+  })
+})
+
+describe("untilDeath", () => {
+  const history = [enter("a", 1, 0), enter("b", 2, 3), leave("a", 1, 5), write("b", 2, 6), leave("b", 2, 7)]
+
+  it("ends what the dead held when they died, and drops what came later", () => {
+    const lived = untilDeath(history, new Map([["b", 4]]))
+    assert.deepStrictEqual(holdsOf(lived).map(({ end, process }) => [process, end]), [["a", 5], ["b", 4]])
+    assert.deepStrictEqual(rules(checkMutualExclusion(lived)), ["overlap"])
+    assert.deepStrictEqual(rules(checkMutualExclusion(untilDeath(history, new Map([["b", 2]])))), [])
+  })
+
+  it("leaves the holds of the living, and those that had ended, as they are", () => {
+    assert.deepStrictEqual(untilDeath(history, new Map([["a", 6]])), history)
+    assert.deepStrictEqual(untilDeath(history, new Map()), history)
+  })
+})
+
+describe("latenessOverFifo", () => {
+  const turn = (process: string, askedAt: number, enteredAt: number, leftAt: number): Turn => ({
+    process,
+    askedAt,
+    enteredAt,
+    leftAt
+  })
+  const late = (capacity: number, turns: ReadonlyArray<Turn>) =>
+    latenessOverFifo(turns, capacity).map(({ micros, turn }) => [turn.process, micros])
+
+  it("is 0 when all enter in order as soon as there is room", () => {
+    const turns = [turn("a", 0, 0, 10), turn("b", 1, 1, 5), turn("c", 2, 5, 9), turn("d", 3, 9, 12)]
+    assert.deepStrictEqual(late(2, turns), [["a", 0], ["b", 0], ["c", 0], ["d", 0]])
+  })
+
+  it("is the time for which a place was free or went to one that came later", () => {
+    const idle = [turn("a", 0, 0, 10), turn("b", 1, 25, 30)]
+    assert.deepStrictEqual(late(1, idle), [["a", 0], ["b", 15]])
+    const overtaken = [turn("a", 0, 0, 10), turn("b", 1, 30, 31), turn("c", 2, 10, 30)]
+    assert.deepStrictEqual(late(1, overtaken), [["a", 0], ["b", 20], ["c", -1]])
+  })
+
+  it("does not blame one for what another stayed inside", () => {
+    assert.deepStrictEqual(late(1, [turn("a", 0, 0, 1_000), turn("b", 1, 1_000, 1_001)]), [["a", 0], ["b", 0]])
   })
 })

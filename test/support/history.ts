@@ -178,3 +178,42 @@ export const maxOvertakes = (arrivals: ReadonlyArray<string>, entries: ReadonlyA
     return Math.max(most, overtakes)
   }, 0)
 }
+
+/** What the processes did until they died: what they may have done later is not known, and what was held ended then. */
+export const untilDeath = (
+  events: ReadonlyArray<LockEvent>,
+  deaths: ReadonlyMap<string, Stamp>
+): ReadonlyArray<LockEvent> => {
+  const diedAt = ({ process }: LockEvent): Stamp => deaths.get(process) ?? Infinity
+  const lived = events.filter((event) => event.at <= diedAt(event))
+  const idOf = ({ fence, key, process, token }: LockEvent) => JSON.stringify([key, process, token, fence])
+  const left = new Set(lived.filter(({ type }) => type === "leave").map(idOf))
+  const cutOff = lived.filter((event) => event.type === "enter" && deaths.has(event.process) && !left.has(idOf(event)))
+  return [...lived, ...cutOff.map((event): LockEvent => ({ ...event, type: "leave", at: diedAt(event) }))]
+}
+
+/** One place in a queue that led to something: stamps in microseconds. */
+export interface Turn {
+  readonly process: string
+  readonly askedAt: number
+  readonly enteredAt: number
+  readonly leftAt: number
+}
+
+/**
+ * By how much each entered later than first in, first out has it: had all come when they did and stayed inside as long
+ * as they did, with `capacity` inside at a time and the next one entering in the very instant that there is room. In
+ * the order of arrival; negative for one that was let in before its turn.
+ */
+export const latenessOverFifo = (
+  turns: ReadonlyArray<Turn>,
+  capacity: number
+): ReadonlyArray<{ readonly turn: Turn; readonly micros: number }> => {
+  const freeAt = Array.from({ length: capacity }, () => -Infinity)
+  return [...turns].sort((a, b) => a.askedAt - b.askedAt).map((turn) => {
+    const place = freeAt.indexOf(Math.min(...freeAt))
+    const entersAt = Math.max(turn.askedAt, freeAt[place]!)
+    freeAt[place] = entersAt + turn.leftAt - turn.enteredAt
+    return { turn, micros: turn.enteredAt - entersAt }
+  })
+}
