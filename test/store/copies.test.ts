@@ -12,7 +12,7 @@ import { startProxy } from "../support/proxy.js"
 import { redis } from "../support/redisServer.js"
 import { waitFor } from "../support/redisSpy.js"
 import { connectRedis, keysOf, openClient, send } from "./backends.js"
-import { Client, gone, granted, held, long, refused, target, waiting } from "./world.js"
+import { Client, gone, granted, held, long, refused, target, together, waiting } from "./world.js"
 
 const url = inject("redisUrl")
 
@@ -47,6 +47,16 @@ const world = Effect.gen(function*() {
     Effect.promise(() => send(client, Scripts.leave, { locks: [lock], items: [{ lock: 0, token, buriedUntil }] }))
   const left = Effect.promise(() => client.keys(`${lock[0].slice(0, -"fence".length)}*`))
   return { a, client, lock, now, acquire, leave, left }
+})
+
+describe("an acquire that waits for the server's time", () => {
+  it.scopedLive("is not sent any more once its leave was", () =>
+    Effect.gen(function*() {
+      const a = new Client(yield* connectRedis(url, { silent: true }), randomUUID())
+      const [acquired] = yield* together([Effect.either(a.lock("A")), a.leave("A")])
+      assert.strictEqual(acquired._tag, "Left")
+      assert.strictEqual((yield* a.inspect()).used, 0)
+    }))
 })
 
 describe("an acquire that arrives after its notAfter", () => {

@@ -51,6 +51,8 @@ export const make = (options: {
 class RedisStore implements Stores {
   readonly inbox: Store["inbox"]
   readonly probe: Store["probe"]
+  /** Tokens whose acquire is still to be sent, unless they are left before (R15). */
+  readonly later = new Set<string>()
 
   constructor(
     subscriber: Pick<Store, "inbox" | "probe">,
@@ -69,8 +71,18 @@ class RedisStore implements Stores {
     Effect.suspend(() =>
       this.runner.synchronized()
         ? this.acquireOnce(request, true)
-        : Effect.zipRight(this.runner.synchronize, this.acquireOnce(request, true))
+        : Effect.zipRight(this.runner.synchronize, this.acquireLater(request, true))
     )
+
+  /** For a second step. The token may have been left by then: a service that closes does not wait for its acquires. */
+  acquireLater(request: AcquireRequest, mayRepeat: boolean): Effect.Effect<Acquired, BackendError> {
+    this.later.add(request.token)
+    return Effect.suspend(() =>
+      this.later.delete(request.token)
+        ? this.acquireOnce(request, mayRepeat)
+        : Effect.fail(Replies.tooLate("acquire"))
+    )
+  }
 
   acquireOnce(request: AcquireRequest, mayRepeat: boolean): Effect.Effect<Acquired, BackendError> {
     const { claims, token } = request
@@ -95,7 +107,7 @@ class RedisStore implements Stores {
         return Effect.succeed(Replies.acquired(reply, claims))
       }
       // The server's clock went ahead. Nothing was created, and this reply has told the new time.
-      return mayRepeat ? this.acquireOnce(request, false) : Effect.fail(Replies.tooLate("acquire"))
+      return mayRepeat ? this.acquireLater(request, false) : Effect.fail(Replies.tooLate("acquire"))
     })
   }
 
@@ -121,6 +133,7 @@ class RedisStore implements Stores {
   readonly leave: Store["leave"] = (items) =>
     Effect.suspend(() => {
       const { indices, targets } = groupByTarget(items.map((item) => item.target))
+      for (const { token } of items) this.later.delete(token)
       const buriedUntil = items.map(({ token }) => this.unanswered.buriedUntil(token))
       return this.runner.run(Scripts.leave, () => ({
         locks: targets.map(this.keysOf),

@@ -1,0 +1,589 @@
+/**
+ * Deliberate mistakes, each in one place: a rule of docs/protocol.md that is not kept any more, or a promise that is not.
+ * Every one must be found, by the simulation or by a suite. `find` occurs exactly once in its file.
+ */
+export interface Mutation {
+  readonly name: string
+  /** The rule that it breaks. */
+  readonly rule: string
+  /** From the root of the project. */
+  readonly file: string
+  readonly find: string
+  readonly replace: string
+}
+
+type Row = readonly [name: string, rule: string, find: string, replace: string]
+
+const inFile = (file: string, rows: ReadonlyArray<Row>): ReadonlyArray<Mutation> =>
+  rows.map(([name, rule, find, replace]) => ({ name, rule, file, find, replace }))
+
+const keeper = inFile("src/internal/engine/keeper.ts", [
+  [
+    "an ended lease is kept",
+    "R16",
+    "if (state._tag === \"Ended\") { for (const { token } of lease.parts ?? [lease]) this.leases.delete(token) }",
+    ""
+  ],
+  [
+    "a change of the subscription during the request is forgotten",
+    "R25",
+    "else if (state.subscribed !== this.subscribed) this.refreshNow(lease)",
+    ""
+  ],
+  [
+    "a grant that overtakes its answer is forgotten",
+    "R30",
+    "if (state._tag === \"Requested\") this.become(lease, { ...state, early: fence })",
+    ""
+  ],
+  [
+    "who is asked to let go loses it at once",
+    "R17",
+    "this.become(lease, { ...state, isAsked: true })",
+    "this.lose(lease, \"Revoked\")"
+  ],
+  ["a stale grant is used", "R2", " || fence <= state.lastFence) return", ") return"],
+  ["a waiter whose token is gone waits on", "R2", "else this.endWait(lease, answer)", "else this.look(lease)"],
+  [
+    "the answer to one waiter counts for all",
+    "R4",
+    "this.holdUntil(lease, state.usableUntil, [fence])",
+    "this.holdUntil(lease, Math.max(...[...this.leases.values()].map((one) => one.state._tag === \"Waiting\" ? one.state.usableUntil : 0)), [fence])"
+  ],
+  [
+    "a grant counts from its answer",
+    "R5",
+    "this.holdUntil(lease, L.localEnd(sentAt, remainingMillis), fences)",
+    "this.holdUntil(lease, L.localEnd(this.now(), remainingMillis), fences)"
+  ],
+  [
+    "a renewal counts from its answer",
+    "R5",
+    "Math.max(state.deadline, L.localEnd(sentAt, answer.remainingMillis))",
+    "Math.max(state.deadline, L.localEnd(this.now(), answer.remainingMillis))"
+  ],
+  [
+    "a heartbeat counts from its answer",
+    "R5",
+    "Math.max(known.usableUntil, L.localEnd(sentAt, answer.remainingMillis))",
+    "Math.max(known.usableUntil, L.localEnd(this.now(), answer.remainingMillis))"
+  ],
+  [
+    "a late answer shortens the local deadline",
+    "R6",
+    "Math.max(state.deadline, L.localEnd(sentAt, answer.remainingMillis))",
+    "L.localEnd(sentAt, answer.remainingMillis)"
+  ],
+  ["a holder that the server does not know holds on", "R13", "this.lose(lease, \"Superseded\")", "this.look(lease)"],
+  [
+    "a holder believes an answer to what was asked before the grant",
+    "R13",
+    "} else if (sentAt > state.since) {",
+    "} else if (sentAt > 0) {"
+  ],
+  [
+    "a grant lasts a whole ttl",
+    "R14",
+    "this.holdUntil(lease, state.usableUntil, [fence])",
+    "this.holdUntil(lease, L.localEnd(this.now(), lease.terms.ttlMillis), [fence])"
+  ],
+  [
+    "a grant is used however little is left of it",
+    "R14",
+    "state.usableUntil - this.now() >= enough",
+    "enough > 0"
+  ],
+  [
+    "nobody asks again after the subscriber was lost",
+    "R25",
+    "for (const lease of this.leases.values()) if (lease.state._tag === \"Waiting\") this.refreshNow(lease)",
+    ""
+  ],
+  [
+    "a revocation that overtakes its grant is forgotten",
+    "R30",
+    "lease.revokedUpTo = Math.max(lease.revokedUpTo, event.fence)",
+    ""
+  ],
+  [
+    "a revoked holder is not told",
+    "R17",
+    "state.fences.some((fence) => fence <= revokedUpTo)",
+    "state.fences.some((fence) => fence < 0 * revokedUpTo)"
+  ],
+  [
+    "the deadline is skipped",
+    "S3",
+    "this.lose(lease, lease.failure || lease.refreshing ? \"Unreachable\" : \"Expired\")",
+    "this.become(lease, { ...state, deadline: now + 1_000 })"
+  ],
+  [
+    "maxHold is ignored",
+    "4.5",
+    "this.lose(lease, \"MaxHold\")",
+    "this.become(lease, { ...state, since: now })"
+  ],
+  [
+    "a silent store is waited for without end",
+    "L1",
+    "giveUpAt: sentAt + Math.max(alive, this.options.commandTimeoutMillis)",
+    "giveUpAt: sentAt + alive * 1e9"
+  ],
+  [
+    "after one heartbeat there is no other",
+    "4.5",
+    "lease.refreshing = false\n    lease.failure =",
+    "lease.failure ="
+  ],
+  [
+    "a failed heartbeat is not repeated",
+    "4.5",
+    "if (answer._tag === \"Failed\") {",
+    "if (answer._tag === \"Failed\") return\n    if (lease.failure) {"
+  ],
+  ["nobody checks that messages arrive", "4.11", "this.options.fork(this.options.store.probe)", ""],
+  [
+    "a lost lease is not given back",
+    "4.3",
+    "if (!this.end(lease, reason)) return\n    this.options.leave(lease)",
+    "if (!this.end(lease, reason)) return"
+  ]
+])
+
+const engine = [
+  ...inFile("src/internal/engine/engine.ts", [
+    ["a wait has no end", "L1", "startedAt + request.waitMillis", "startedAt + Infinity"],
+    [
+      "a retry keeps its token",
+      "R11",
+      "L.make(this.makeToken(), request.claims,",
+      "L.make(((attempt as { token?: string }).token ??= this.makeToken()), request.claims,"
+    ],
+    [
+      "an interrupted waiter is not given back",
+      "R15",
+      "this.keeper.drop(lease)\n    this.leaver.later(lease)",
+      "this.keeper.drop(lease)"
+    ],
+    [
+      "a leave is sent before its lease is dropped",
+      "R16",
+      "this.keeper.drop(lease)\n    this.leaver.later(lease)",
+      "this.leaver.later(lease)\n    this.keeper.drop(lease)"
+    ],
+    [
+      "a grant is not looked at again where it is handed over",
+      "R23",
+      "if (!this.keeper.endIfDue(lease, now)) return Effect.succeed(lease)",
+      "if (now > 0) return Effect.succeed(lease)"
+    ],
+    ["check trusts the timer", "R23", "this.keeper.endIfDue(lease, now)\n      const { state }", "const { state }"],
+    [
+      "a release is not sent",
+      "4.7",
+      "this.keeper.end(lease, \"Expired\") ? this.leaver.now(lease) : Effect.void",
+      "Effect.sync(() => void this.keeper.end(lease, \"Expired\"))"
+    ],
+    [
+      "a late answer to a closed service is not given back",
+      "R15",
+      "if (lease.state._tag === \"Ended\") {\n      this.leaver.later(lease)",
+      "if (lease.state._tag === \"Ended\") {"
+    ]
+  ]),
+  ...inFile("src/internal/engine/lease.ts", [
+    [
+      "nobody pokes when the holder's lease ends",
+      "R10",
+      ": now + answer.holder.endsMillis + 1 + answer.rank * Timing.pokeStaggerMillis",
+      ": Infinity"
+    ],
+    [
+      "a waiter that no message can reach asks no more often",
+      "R7",
+      "subscribed ? Infinity : now + Timing.unsubscribedHeartbeatMillis",
+      "Infinity"
+    ],
+    [
+      "a batch is as good as its first item",
+      "4.8",
+      "answers.find((answer) => answer._tag === \"Gone\") ??",
+      "answers[0] ?? answers.find((answer) => answer._tag === \"Gone\") ??"
+    ],
+    [
+      "a held key that the server has in the queue counts as held",
+      "R13",
+      "    answers.find((answer) => answer._tag === \"Waiting\") ??\n",
+      ""
+    ],
+    ["clocks do not differ", "R5", "millis * 0.01 + 2", "millis * 0"],
+    ["a waiter is alive for a whole ttl", "R14", "Math.min(ttlMillis, livenessMillisMax)", "ttlMillis"],
+    ["renew: false renews", "4.5", "lease.refreshing || !lease.terms.renew ? Infinity", "lease.refreshing ? Infinity"]
+  ]),
+  ...inFile("src/internal/engine/leaver.ts", []),
+  ...inFile("src/internal/alarm.ts", [
+    ["the wall clock judges", "R23", "Number(clock.unsafeCurrentTimeNanos()) / 1e6", "clock.unsafeCurrentTimeMillis()"],
+    ["the alarm cannot be set to ring earlier", "4.5", "moved.unsafeOpen()", ""]
+  ]),
+  ...inFile("src/internal/lock.ts", [
+    ["a guarded effect is not interrupted", "4.4", "fiber.unsafeInterruptAsFork(FiberId.none)", ""]
+  ]),
+  ...inFile("src/internal/dlock.ts", [])
+]
+
+const model = [
+  ...inFile("src/internal/fanout.ts", [
+    [
+      "outcomes go sooner than those who missed them ask",
+      "R39",
+      "Math.max(retentionMillis, asked.ttlMillis + commandTimeoutMillis)",
+      "Math.max(retentionMillis, 1)"
+    ]
+  ]),
+  ...inFile("src/internal/memory/flightModel.ts", [
+    [
+      "a copy of a finish finds nothing",
+      "R33",
+      "if (flight.done.has(token)) return true",
+      "if (flight.done.size < 0) return true"
+    ],
+    [
+      "a copy of a join brings an ended flight back",
+      "R36",
+      "![flight.followers, flight.served, flight.buried, flight.done].some",
+      "![flight.followers, flight.served].some"
+    ],
+    [
+      "who follows is forgotten when another leads",
+      "R34",
+      "  flight.followers.delete(token)\n  flight.leader = {",
+      "  flight.followers.clear()\n  flight.leader = {"
+    ],
+    [
+      "a part that was given up is followed",
+      "R37",
+      "if (flight.leader?.token === gaveUp) flight.leader = undefined",
+      ""
+    ],
+    [
+      "nobody is told that the leader left",
+      "R34",
+      "call.messages.push({ what: \"moved\", inbox, token: follower, outcome: undefined })",
+      ""
+    ]
+  ]),
+  ...inFile("src/internal/engine/callers.ts", [
+    [
+      "who came too late gets the outcome of before",
+      "R32",
+      "mayHave(flights, caller, landing) ? ",
+      "(mayHave(flights, caller, landing) || true) ? "
+    ]
+  ]),
+  ...inFile("src/internal/engine/flightNews.ts", [
+    [
+      "a message that overtakes the join's answer is dropped",
+      "R30",
+      "state?._tag !== \"Joining\" && state?._tag",
+      "state?._tag"
+    ],
+    [
+      "a leader without callers stops though others follow",
+      "R35",
+      "if (flight.callers.size === 0 && answer.followers === 0)",
+      "if (flight.callers.size === 0)"
+    ],
+    [
+      "a leader that the server does not know leads on",
+      "R13",
+      "else if (lease !== undefined && sentAt > lease.since) flights.lose(flight)",
+      "else if (lease !== undefined && sentAt > lease.since) flights.keeper.look(flight)"
+    ]
+  ]),
+  ...inFile("src/internal/engine/flights.ts", [
+    [
+      "who comes after the end is in the flight",
+      "R32",
+      "if (state._tag === \"Late\" || state._tag === \"Fetching\" || state._tag === \"Ended\") {",
+      "if (state._tag === \"Ended\" && flight.alone) {"
+    ],
+    [
+      "a job that ended in time waits for the store",
+      "R33",
+      "if (now < deadline) this.land(flight, own(produced))",
+      "if (now < 0) this.land(flight, own(produced))"
+    ],
+    [
+      "a job that is stopped is not renewed",
+      "R31",
+      "this.become(flight, { _tag: \"Stopping\", job, held })",
+      "this.become(flight, { _tag: \"Stopping\", job, held: undefined })"
+    ],
+    [
+      "a process follows itself",
+      "R37",
+      "const gaveUp = flight.gaveUp ?? finishing.get(id)",
+      "const gaveUp = undefined"
+    ],
+    ["a refused finish is left at that", "R38", "Effect.map(store.refuse({ id, token }),", "Effect.map(Effect.void,"],
+    [
+      "a subscription that changed while it joined is forgotten",
+      "R25",
+      "if (flight.moved || subscribed !== this.subscribed)",
+      "if (flight.moved)"
+    ],
+    [
+      "a leader that left while it joined is forgotten",
+      "R34",
+      "if (flight.moved || subscribed !== this.subscribed)",
+      "if (subscribed !== this.subscribed)"
+    ]
+  ]),
+  ...inFile("src/internal/redis/acquire.ts", [
+    ["notAfter is not looked at", "R3", "if now > notAfter then return", "if false then return"],
+    ["the first acquire sets the limit for ever", "R12", "lock.limit, lock.dirty = lock.wanted,", "lock.dirty ="],
+    [
+      "a free lock that others wait for is taken",
+      "4.4",
+      "if #KEYS == 5 and call(\"EXISTS\", KEYS[2], KEYS[3], KEYS[4], KEYS[5]) == 0 then",
+      "if #KEYS == 5 and call(\"EXISTS\", KEYS[3]) == 0 then"
+    ]
+  ]),
+  ...inFile("src/internal/locks.ts", [
+    [
+      "the finalizer is forgotten",
+      "4.3",
+      "Scope.addFinalizer(scope, Effect.suspend(() => releaseQuietly(engine, lease)))",
+      "Effect.void"
+    ],
+    ["several keys are waited for as they were given", "R20", ".sort(Key.compare)", ""],
+    ["a fiber may wait for itself", "R20", "claim === undefined\n        ? effect", "true\n        ? effect"]
+  ]),
+  ...inFile("src/internal/engine/repeater.ts", [
+    ["what failed is not repeated", "R15", "Effect.sync(() => again(sending, cause, pauseMillis))", "Effect.void"]
+  ]),
+  ...inFile("src/internal/engine/multi.ts", [
+    [
+      "a key that was lost on the way counts",
+      "R20",
+      "if (parts.some((part) => keeper.endIfDue(part, now))) return undefined",
+      ""
+    ],
+    [
+      "what was had before the wait failed is kept",
+      "4.8",
+      "onFailure: (cause) => Effect.zipRight(giveBack(engine, parts), Effect.failCause(cause)),",
+      "onFailure: (cause) => Effect.failCause(cause),"
+    ]
+  ]),
+  ...inFile("src/internal/engine/make.ts", [
+    ["what is unsettled stays so", "R22", "if (targets.length > 0) fork(settleAll(store, targets))", ""]
+  ]),
+  ...inFile("src/internal/memory/model.ts", [
+    ["a copy of an acquire acquires again", "4.2", "if (known) return { accepted: true, unsettled, formerLimits }", ""],
+    [
+      "the first acquire sets the limit for ever",
+      "R12",
+      "      lock.limit = claim.limit",
+      "      if (lock.limit === 1) lock.limit = claim.limit"
+    ],
+    ["a downgrade keeps what it has", "4.10", "  holder.permits = permits", ""],
+    [
+      "a renewal shortens",
+      "R6",
+      "holder.until = Math.max(holder.until, call.nowMillis + Math.ceil(times.ttlMillis))",
+      "holder.until = call.nowMillis + Math.ceil(times.ttlMillis)"
+    ],
+    [
+      "a renewal revives a holder",
+      "R2",
+      "if (holder && holder.until > call.nowMillis) {\n    holder.until",
+      "if (holder) {\n    holder.until"
+    ],
+    ["a heartbeat revives a waiter", "R2", "if (waiter && waiter.until > call.nowMillis) {", "if (waiter) {"],
+    [
+      "waiting is answered without the last fence",
+      "R2",
+      "lastFence: lock.lastFence,\n    rank,",
+      "lastFence: 0,\n    rank,"
+    ],
+    ["expired holders stay", "R9", "if (holder.until > call.nowMillis) continue", "if (holder.until > 0) continue"],
+    [
+      "leave frees whoever holds",
+      "S5",
+      "if (holder) dropHolder(lock, token, holder)",
+      "for (const [other, one] of lock.holders) if (holder ?? one) dropHolder(lock, other, one)"
+    ],
+    ["fences only count", "4.6", "Math.max(lock.lastFence + 1, call.nowMicros)", "lock.lastFence + 1"],
+    ["fences only tell the time", "4.6", "Math.max(lock.lastFence + 1, call.nowMicros)", "call.nowMicros"],
+    ["who cannot be reached is removed", "R7", "waiter.queued = false", "lock.waiters.delete(token)"],
+    [
+      "who is not subscribed is passed over",
+      "R7",
+      "waiter.subscribed && !told && !call.reachable(waiter.inbox)",
+      "!told && !call.reachable(waiter.inbox)"
+    ],
+    ["who was passed over does not come back", "R7", "waiter.queued = true", ""],
+    [
+      "a waiter above the limit blocks",
+      "R12",
+      "} else if (waiter.permits > lock.limit) {",
+      "} else if (waiter.permits > 1e9) {"
+    ],
+    [
+      "a grant out of the queue lasts longer than the waiter lives",
+      "R14",
+      "= hold(lock, call, token, waiter)",
+      "= hold(lock, call, token, { ...waiter, until: waiter.until + 5000 })"
+    ],
+    ["a tombstone is not seen", "R15", " || lock.tombstones.has(token)", ""],
+    ["a forced release takes later grants as well", "R17", " && holder.fence <= fence", ""],
+    ["a newcomer overtakes the queue", "4.4", "firstQueued(lock) === undefined && lock.used", "lock.used"],
+    [
+      "a large request is overtaken by small ones",
+      "4.10",
+      "lock.used + waiter.permits > lock.limit) {\n      break",
+      "lock.used + waiter.permits > lock.limit) {\n      waiter.queued = false"
+    ],
+    ["any free permit is enough", "4.10", "lock.used + claim.permits <= lock.limit", "lock.used < lock.limit"],
+    ["one call settles all there is", "R22", "const stepsMax = 64", "const stepsMax = 1e9"],
+    ["nothing is remembered of fences", "R21", "const dayMillis = 86_400_000", "const dayMillis = 0"]
+  ]),
+  ...inFile("src/internal/memory/store.ts", [
+    [
+      "leave does not settle",
+      "R9",
+      "return { answer: items.map(() => undefined), unsettled: server.settleAll(targets, call) }",
+      "return { answer: items.map(() => undefined), unsettled: [] }"
+    ],
+    ["a heartbeat does not settle", "R9", "server.settleAll(targets, call, answered)", "([] as Array<Target>)"]
+  ])
+]
+
+const client = [
+  ...inFile("src/internal/redis/unanswered.ts", [
+    [
+      "no tombstone is asked for",
+      "R15",
+      "acquire === undefined || acquire.epoch === epoch() ? 0 : acquire.notAfter",
+      "acquire === undefined ? 0 : 0"
+    ],
+    [
+      "an answer counts on any connection",
+      "R15",
+      "if (acquires.get(token)?.epoch === epoch()) acquires.delete(token)",
+      "acquires.delete(token)"
+    ]
+  ]),
+  ...inFile("src/internal/serverClock.ts", [
+    ["notAfter lies in the past", "R3", "Math.ceil(now + (offset ?? 0)) + 1", "Math.ceil(offset ?? 0)"]
+  ]),
+  ...inFile("src/internal/redis/store.ts", [
+    ["an acquire is sent after its leave", "R15", "for (const { token } of items) this.later.delete(token)", ""],
+    [
+      "a leave that was sent again needs no tombstone",
+      "R15",
+      "if (items.some(({ token }, i) => this.unanswered.buriedUntil(token) !== buriedUntil[i])) {",
+      "if (items.length === 0) {"
+    ]
+  ]),
+  ...inFile("src/internal/redis/subscriber.ts", [
+    [
+      "subscribed is said before it is acknowledged",
+      "R25",
+      "= Effect.suspend(() => this.subscribe).pipe(\n    Effect.tapError",
+      "= Effect.suspend(() => {\n    this.become(\"Subscribed\")\n    return this.subscribe\n  }).pipe(\n    Effect.tapError"
+    ]
+  ])
+]
+
+const lua = [
+  ...inFile("src/internal/redis/lua.ts", [
+    ["fences lose digits", "R1", "return string.format(\"%.0f\", number)", "return tostring(number)"],
+    ["fences only count", "4.6", "math.max(last + 1, nowMicros)", "last + 1"],
+    ["a renewal shortens", "R6", "if ends > now and now + ttl > ends then", "if ends > now then"],
+    ["a renewal revives a holder", "R2", "if ends > now and now + ttl > ends then", "if now + ttl > ends then"],
+    [
+      "a heartbeat revives a waiter",
+      "R2",
+      "if ends <= now then return end\n    if now + liveness",
+      "if now + liveness"
+    ],
+    [
+      "waiting is answered without the last fence",
+      "R2",
+      "return { \"waiting\", remaining, text(lock.last),",
+      "return { \"waiting\", remaining, \"0\","
+    ],
+    [
+      "who cannot be reached is removed",
+      "R7",
+      "lock.queued = lock.queued - call(\"ZREM\", lock.queue, token)\n      lock.dirty = true",
+      "forget(lock, token, entry)"
+    ],
+    [
+      "who is not subscribed is passed over",
+      "R7",
+      "elseif entry.subscribed == \"1\" and not answered",
+      "elseif not answered"
+    ],
+    ["one bad key spoils the batch", "R8", "local ok, result = pcall(step, ...)", "local ok, result = true, step(...)"],
+    ["a refused PUBLISH undoes the answer", "R8", "redis.pcall(\"PUBLISH\", inbox", "redis.call(\"PUBLISH\", inbox"],
+    ["a foreign key is found half-way", "R8", "if not lock.last then error(", "if false then error("],
+    ["a waiter above the limit blocks", "R12", "elseif entry.permits > lock.limit then", "elseif false then"],
+    [
+      "a grant out of the queue lasts longer than the waiter lives",
+      "R14",
+      "hold(lock, token, entry, deadline)\n      if entry",
+      "hold(lock, token, entry, deadline + 5000)\n      if entry"
+    ],
+    ["one call settles all there is", "R22", "local MAX_STEPS = 64", "local MAX_STEPS = 7000"],
+    ["the state has no expiry", "R21", "call(\"PEXPIREAT\", lock.state, text(lock.till))", ""],
+    [
+      "the queue has no expiry",
+      "R21",
+      "if lock.queued > 0 then call(\"PEXPIREAT\", lock.queue, text(lock.till)) end",
+      ""
+    ],
+    ["fences are remembered no longer than the lease", "R21", "text(lock.till - now + DAY)", "text(lock.till - now)"],
+    [
+      "time is read again",
+      "R23",
+      "local deadline = tonumber(call(\"ZSCORE\", lock.alive, token) or \"0\")",
+      "local again = call(\"TIME\")\n    now = again[1] * 1000 + math.floor(again[2] / 1000)\n    local deadline = tonumber(call(\"ZSCORE\", lock.alive, token) or \"0\")"
+    ]
+  ]),
+  ...inFile("src/internal/redis/scripts.ts", [
+    [
+      "a full Redis refuses a leave",
+      "R8",
+      "local lock = open(index)\n    call(\"HDEL\", lock.state, \"#\")",
+      "local lock = open(index)"
+    ],
+    [
+      "a full Redis refuses a renewal",
+      "R8",
+      "full Redis (R8).\n    call(\"HDEL\", lock.state, \"#\")",
+      "full Redis (R8)."
+    ],
+    [
+      "leave does not settle",
+      "R9",
+      "expire(lock)\n    grant(lock, {})\n    close(lock)",
+      "expire(lock)\n    close(lock)"
+    ],
+    ["a heartbeat does not settle", "R9", "    grant(lock, answered)\n", ""],
+    ["no tombstone is written", "R15", "if item.buried > now and not", "if false and not"],
+    ["leave frees whoever holds", "S5", "holders[1] == ARGV[2] and call(\"HGET\", KEYS[2], ARGV[2])", "holders[1]"],
+    ["a heartbeat does not say who learns by its answer", "R22", "answered[ARGV[at + 1]] = true", ""]
+  ]),
+  ...inFile("src/internal/redis/operations.ts", [
+    ["a forced release takes later grants as well", "R17", " and entry.number <= tonumber(ARGV[1])", ""]
+  ]),
+  ...inFile("src/internal/redis/wire.ts", [
+    ["a message of another version is believed", "R19", "v: Schema.Literal(1)", "v: Schema.Number"],
+    ["a message may be of any size", "R19", "payload.length > maxLength ? Option.none() : ", ""]
+  ])
+]
+
+export const mutations: ReadonlyArray<Mutation> = [...keeper, ...engine, ...model, ...client, ...lua]

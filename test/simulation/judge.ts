@@ -1,0 +1,358 @@
+/**
+ * What must be true, whatever happens. Everything is watched from outside: what the server has, what each engine believes
+ * to hold, what callers are given.
+ *
+ * A fault that no lease can withstand (lost data, a stepped clock, a suspended machine: docs/guarantees.md) taints the
+ * tokens that existed then: their holds may overlap with others. Their fences must still be in order.
+ */
+import type { Lease } from "../../src/internal/engine/lease.js"
+import type { Lock } from "../../src/internal/memory/model.js"
+import type {
+  Acquired,
+  AcquireRequest,
+  Answer,
+  LeaveItem,
+  RefreshItem,
+  Settled,
+  Target
+} from "../../src/internal/store.js"
+import type { Process } from "./process.js"
+import { nameOf } from "./server.js"
+import type { World } from "./world.js"
+
+interface Token {
+  readonly process: Process
+  tainted: boolean
+  /** Its leave was sent. */
+  left: boolean
+  /** The targets of which it was told that its leave was carried out. */
+  readonly gone: Set<string>
+}
+
+/** A waiter as it arrived at the server. */
+interface Arrival {
+  readonly token: string
+  /** Since its last heartbeat the server could always tell it of a grant. */
+  reachable: boolean
+}
+
+interface Watched {
+  /** The most that was ever asked for. Lowering the limit takes nothing from those who hold (R12). */
+  limit: number
+  lastFence: number
+  /** Those that a token was granted with: a stale replica may grant again. */
+  readonly fences: Map<string, ReadonlyArray<number>>
+  arrivals: Array<Arrival>
+  /** The highest fence of a hold of so many permits that a caller was given. */
+  readonly given: Map<number, number>
+  /** The fence of the last write to the resource behind the lock. */
+  written: number
+  /** Since when the head of the queue could be granted, and is not. */
+  idleSince: number | undefined
+}
+
+/** In a world without faults, a free permit finds the first who waits for it within that time. */
+const idleMillisMax = 2_000
+
+export class Judge {
+  readonly tokens = new Map<string, Token>()
+  private readonly watched = new Map<string, Watched>()
+
+  constructor(readonly world: World) {}
+
+  private watch(name: string): Watched {
+    const known = this.watched.get(name)
+    if (known) return known
+    const made: Watched = {
+      limit: 0,
+      lastFence: 0,
+      fences: new Map(),
+      arrivals: [],
+      given: new Map(),
+      written: 0,
+      idleSince: undefined
+    }
+    this.watched.set(name, made)
+    return made
+  }
+
+  /** The tokens of that process, or of all, are not promised anything from now on but the order of their fences. */
+  taint(process?: Process): void {
+    for (const token of this.tokens.values()) {
+      if (process === undefined || token.process === process) token.tainted = true
+    }
+  }
+
+  isTainted(token: string): boolean {
+    return this.tokens.get(token)?.tainted === true
+  }
+
+  // ------------------------------------------------------------------------------------------------- what is sent
+
+  onAcquireSent(process: Process, { claims, token }: AcquireRequest): void {
+    if (this.tokens.has(token)) this.world.violate("R11: a token serves one attempt", token)
+    this.tokens.set(token, { process, tainted: false, left: false, gone: new Set() })
+    for (const claim of claims) {
+      const watched = this.watch(nameOf(claim))
+      watched.limit = Math.max(watched.limit, claim.limit)
+    }
+  }
+
+  onRefreshSent(process: Process, items: ReadonlyArray<RefreshItem>): void {
+    const leases = this.world.engineOf(process)?.keeper.leases
+    for (const { token } of items) {
+      if (leases?.has(token) !== true) this.world.violate("R16: nothing is refreshed that nobody wants", token)
+    }
+  }
+
+  onLeaveSent(process: Process, items: ReadonlyArray<LeaveItem>): void {
+    const leases = this.world.engineOf(process)?.keeper.leases
+    for (const { token } of items) {
+      if (leases?.has(token)) this.world.violate("R16: a lease ends before its leave is sent", token)
+      const known = this.tokens.get(token)
+      if (known) known.left = true
+    }
+  }
+
+  // ----------------------------------------------------------------------------------------- what the server does
+
+  acquire(request: AcquireRequest, inbox: string, run: () => Acquired): Acquired {
+    const { server } = this.world
+    const { claims, token } = request
+    const locks = claims.map((claim) => server.lock(claim))
+    const known = locks.some((lock) => lock.holders.has(token) || lock.waiters.has(token) || lock.tombstones.has(token))
+    const reply = run()
+    claims.forEach((claim, i) => {
+      if (!known && locks[i]!.limit !== claim.limit) {
+        this.world.violate("R12: the latest acquire sets the limit", `${locks[i]!.limit} is not ${claim.limit}`)
+      }
+      const { arrivals } = this.watch(nameOf(claim))
+      const arrived = arrivals.find((one) => one.token === token)
+      const reachable = !request.subscribed || server.reachable(inbox)
+      if (arrived) arrived.reachable = reachable
+      else if (reply.answer._tag === "Waiting") arrivals.push({ token, reachable })
+    })
+    return reply
+  }
+
+  refresh(
+    items: ReadonlyArray<RefreshItem>,
+    inbox: string,
+    subscribed: boolean,
+    run: () => Settled<ReadonlyArray<Answer>>
+  ): Settled<ReadonlyArray<Answer>> {
+    const ends = items.map((item) => this.endOf(item))
+    const reply = run()
+    items.forEach((item, i) => {
+      const end = this.endOf(item)
+      const before = ends[i]
+      if (end !== undefined && (before === undefined || end < before)) {
+        this.world.violate(
+          "R2, R6: a refresh creates nothing and shortens nothing",
+          `${item.token}: ${before} => ${end}`
+        )
+      }
+      const arrived = this.watch(nameOf(item.target)).arrivals.find((one) => one.token === item.token)
+      if (arrived) arrived.reachable = !subscribed || this.world.server.reachable(inbox)
+    })
+    return reply
+  }
+
+  private endOf({ target, token }: LeaveItem): number | undefined {
+    const lock = this.world.server.lock(target)
+    const end = lock.holders.get(token)?.until ?? lock.waiters.get(token)?.until
+    return end === undefined || end <= this.world.server.nowMillis() ? undefined : end
+  }
+
+  onLeft(items: ReadonlyArray<LeaveItem>): void {
+    for (const { target, token } of items) this.tokens.get(token)?.gone.add(nameOf(target))
+  }
+
+  revoke(target: Target, fence: number, run: () => Settled<number>): Settled<number> {
+    const { server } = this.world
+    const before = [...server.lock(target).holders]
+    const reply = run()
+    const after = server.lock(target).holders
+    for (const [token, holder] of before) {
+      if (holder.fence <= fence) this.tokens.get(token)!.tainted = true
+      else if (holder.until > server.nowMillis() && !after.has(token)) {
+        this.world.violate("R17: a later grant is not revoked", token)
+      }
+    }
+    return reply
+  }
+
+  onDeaf(inbox: string): void {
+    for (const { arrivals } of this.watched.values()) {
+      for (const arrival of arrivals) {
+        if (this.tokens.get(arrival.token)?.process.name === inbox) arrival.reachable = false
+      }
+    }
+  }
+
+  /** The server has other data now: who waits in it waits in the order it has. */
+  onDataLost(): void {
+    this.taint()
+    for (const [name, watched] of this.watched) {
+      const lock = this.world.server.memory.locks.get(name)
+      watched.arrivals = [...lock?.waiters.keys() ?? []].map((token) => ({ token, reachable: false }))
+    }
+  }
+
+  afterCommand(): void {
+    for (const [name, lock] of this.world.server.memory.locks) this.checkLock(name, lock)
+  }
+
+  private checkLock(name: string, lock: Lock): void {
+    const { server } = this.world
+    const now = server.nowMillis()
+    const watched = this.watch(name)
+    let permits = 0
+    let used = 0
+    const granted: Array<string> = []
+    for (const [token, holder] of lock.holders) {
+      permits += holder.permits
+      if (holder.until > now) used += holder.permits
+      this.checkWanted(name, token)
+      if (watched.fences.get(token)?.includes(holder.fence)) continue
+      if (holder.fence <= watched.lastFence) {
+        this.world.violate("fences grow", `${token} got ${holder.fence} after ${watched.lastFence}`)
+      }
+      granted.push(token)
+    }
+    for (const token of lock.waiters.keys()) this.checkWanted(name, token)
+    for (const token of granted) {
+      const { fence } = lock.holders.get(token)!
+      watched.fences.set(token, [...watched.fences.get(token) ?? [], fence])
+      watched.lastFence = Math.max(watched.lastFence, fence)
+      const place = watched.arrivals.findIndex((one) => one.token === token)
+      const before = place < 0 ? watched.arrivals : watched.arrivals.slice(0, place)
+      for (const one of before) {
+        const waiter = lock.waiters.get(one.token)
+        if (waiter && waiter.until > now && one.reachable) {
+          this.world.violate("first in, first out", `${token} was granted before ${one.token} of ${name}`)
+        }
+      }
+    }
+    if (permits !== lock.used) this.world.violate("used is the sum of permits", `${lock.used} of ${permits} on ${name}`)
+    if (used > watched.limit) this.world.violate("the server keeps the limit", `${used} of ${watched.limit} on ${name}`)
+    watched.arrivals = watched.arrivals.filter((one) => lock.waiters.has(one.token))
+  }
+
+  private checkWanted(name: string, token: string): void {
+    const known = this.tokens.get(token)
+    if (known?.gone.has(name) && !known.tainted) this.world.violate("R3, R15: who has left does not come back", token)
+  }
+
+  // ------------------------------------------------------------------------------------------ what callers are given
+
+  onGiven(process: Process, { claims, state, token }: Lease): void {
+    if (state._tag !== "Held" || state.deadline <= process.now()) {
+      return this.world.violate("what is given is held", token)
+    }
+    claims.forEach((claim, i) => {
+      const watched = this.watch(nameOf(claim))
+      const fence = state.fences[i]!
+      if (!watched.fences.get(token)?.includes(fence)) {
+        this.world.violate("the fence is that of the grant", `${token} ${fence}`)
+      }
+      for (const [permits, highest] of watched.given) {
+        if (permits + claim.permits > watched.limit && fence <= highest && !this.isTainted(token)) {
+          this.world.violate("fences of conflicting holds grow", `${token} has ${fence} after ${highest}`)
+        }
+      }
+      watched.given.set(claim.permits, Math.max(fence, watched.given.get(claim.permits) ?? 0))
+    })
+  }
+
+  /** `checked`: the holder has asked in the same breath whether it still holds. */
+  onWrite(process: Process, { claims, state, terms, token }: Lease, fence: number, checked: boolean): void {
+    const now = process.now()
+    if (state._tag === "Ended" && state.reason !== undefined) this.world.violate("who was told writes no more", token)
+    if (checked && (state._tag !== "Held" || state.deadline <= now || now >= state.since + terms.maxHoldMillis)) {
+      this.world.violate("who is told that it holds does", token)
+    }
+    if (claims.length > 1 || claims[0]!.limit > 1) return
+    const watched = this.watch(nameOf(claims[0]!))
+    if (fence >= watched.written) {
+      watched.written = fence
+    } else if (checked && !this.isTainted(token)) {
+      this.world.violate(
+        "no write of a holder comes after one of the next",
+        `${token} with ${fence} after ${watched.written}`
+      )
+    } else {
+      this.world.count("late writes refused by their fence")
+    }
+  }
+
+  // -------------------------------------------------------------------------------------------------- after each step
+
+  afterStep(): void {
+    const inForce = new Map<string, Array<string>>()
+    const used = new Map<string, number>()
+    for (const { engine, process } of this.world.members) {
+      if (process.state !== "running" || engine === undefined) continue
+      const now = process.now()
+      for (const { claims, state, token } of engine.keeper.leases.values()) {
+        if (state._tag !== "Held" || state.deadline <= now || this.isTainted(token)) continue
+        // In the world's time, as far as this clock can be trusted to go on as it does.
+        const endsAt = this.world.now + (state.deadline - now) / process.rate
+        claims.forEach((claim, i) => {
+          const name = nameOf(claim)
+          const holder = this.world.server.memory.locks.get(name)?.holders.get(token)
+          if (
+            holder === undefined || holder.fence !== state.fences[i] ||
+            holder.until < endsAt + this.world.server.offsetMillis
+          ) {
+            this.world.violate("S3: a lease ends for its holder before it ends at the server", `${token} of ${name}`)
+          }
+          used.set(name, (used.get(name) ?? 0) + claim.permits)
+          inForce.set(name, [...inForce.get(name) ?? [], token])
+        })
+      }
+    }
+    for (const [name, permits] of used) {
+      const { limit } = this.watch(name)
+      if (permits > limit) {
+        this.world.violate(
+          "mutual exclusion",
+          `${inForce.get(name)!.join(" and ")} hold ${permits} of ${limit} on ${name}`
+        )
+      }
+    }
+  }
+
+  /** Only while there are no faults: capacity and somebody who waits for it do not stay side by side. */
+  checkIdle(): void {
+    const { now, server } = this.world
+    for (const [name, watched] of this.watched) {
+      const lock = server.memory.locks.get(name)
+      const millis = server.nowMillis()
+      const head = [...lock?.waiters ?? []].find(([, { until }]) => until > millis)
+      const used = [...lock?.holders.values() ?? []].reduce(
+        (sum, one) => one.until > millis ? sum + one.permits : sum,
+        0
+      )
+      const owner = head && this.tokens.get(head[0])
+      const isIdle = head !== undefined && owner?.process.state === "running" && !owner.left &&
+        used + head[1].permits <= lock!.limit
+      watched.idleSince = isIdle ? watched.idleSince ?? now : undefined
+      if (now - (watched.idleSince ?? now) > idleMillisMax) {
+        this.world.violate("nobody is stuck", `${head![0]} waits for ${name}, which is free`)
+      }
+    }
+  }
+
+  /** Everybody has left: the server has nothing of them. */
+  checkEmpty(): void {
+    const millis = this.world.server.nowMillis()
+    for (const [name, lock] of this.world.server.memory.locks) {
+      for (const [token, { until }] of [...lock.holders, ...lock.waiters]) {
+        if (until > millis && !this.isTainted(token) && this.tokens.get(token)?.process.state !== "dead") {
+          this.world.violate("nothing is left", `${token} of ${name} for ${until - millis} ms`)
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,163 @@
+/** What goes wrong, and when. Each seed has a few kinds of trouble of its own: some only show where others are absent. */
+import type { Member, World } from "./world.js"
+
+export interface Hands {
+  /** Kills the process, and lets another one begin. */
+  readonly kill: (member: Member) => void
+  /** Closes the service in the process, and lets another one begin. */
+  readonly close: (member: Member) => void
+}
+
+type Trouble = (world: World, hands: Hands) => void
+
+const someone = (world: World): Member | undefined => {
+  const running = world.members.filter(({ process }) => process.state === "running")
+  return running.length === 0 ? undefined : world.random.pick(running)
+}
+
+const toSomeone = (act: (member: Member, world: World, hands: Hands) => void): Trouble => (world, hands) => {
+  const member = someone(world)
+  if (member) act(member, world, hands)
+}
+
+const pause = (millisMax: number, frozen: boolean): Trouble =>
+  toSomeone((member, world) => {
+    const { process } = member
+    process.pause()
+    world.log(process.name, () => frozen ? "is suspended" : "is paused")
+    if (frozen) world.judge.taint(process)
+    world.after(world.random.between(10, millisMax), () => {
+      if (process.state !== "paused") return
+      world.log(process.name, () => "goes on")
+      process.resume(frozen)
+    })
+  })
+
+/** The server is away for a while, and comes back with the data that `restore` gives it. */
+const outage = (restore: (world: World) => void): Trouble => (world) => {
+  const { server } = world
+  if (!server.isUp) return
+  server.stop()
+  world.log("server", () => "is down")
+  for (const { ear, link } of world.members) {
+    link.cut()
+    ear.lose()
+  }
+  world.after(world.random.between(10, 1_500), () => {
+    restore(world)
+    server.isUp = true
+    world.log("server", () => "is up")
+  })
+}
+
+const loseData = (world: World): void => {
+  world.server.memory.locks.clear()
+  world.judge.onDataLost()
+  world.log("server", () => "has lost its data")
+}
+
+export const troubles: Readonly<Record<string, Trouble>> = {
+  "requests stall": toSomeone(({ link, process }, world) => {
+    world.log(process.name, () => "is not heard")
+    link.toServer.heldUntil = world.now + world.random.between(50, 3_000)
+  }),
+  "replies stall": toSomeone(({ link, process }, world) => {
+    world.log(process.name, () => "hears no replies")
+    link.toClient.heldUntil = world.now + world.random.between(50, 3_000)
+  }),
+  "messages stall": toSomeone(({ ear, process }, world) => {
+    world.log(process.name, () => "hears no messages")
+    ear.toClient.heldUntil = world.now + world.random.between(50, 3_000)
+  }),
+  "connection cut": toSomeone(({ link }) => link.cut()),
+  "subscriber lost": toSomeone(({ ear }) => ear.lose()),
+  "subscriber half-open": toSomeone(({ ear, process }, world) => {
+    world.log(process.name, () => "loses its subscription, and the server does not know")
+    ear.lose(world.random.between(50, 2_000))
+  }),
+  "subscriber silent": toSomeone(({ ear, process }, world) => {
+    world.log(process.name, () => "has a silent subscription")
+    ear.isSilent = true
+  }),
+  "crash": toSomeone((member, _world, hands) => hands.kill(member)),
+  "close": toSomeone((member, _world, hands) => hands.close(member)),
+  "pause": pause(4_000, false),
+  "hiccup": pause(150, false),
+  "suspend": pause(4_000, true),
+  "server stall": (world) => {
+    world.server.stall(world.random.between(50, 3_000))
+    world.log("server", () => "is paused")
+  },
+  "restart": outage(() => {}),
+  "restart without data": outage(loseData),
+  "failover": (world, hands) => {
+    // The replica has what the primary had a while ago.
+    const restore = world.server.snapshot()
+    world.after(world.random.between(1, 1_000), () =>
+      outage(() => {
+        restore()
+        world.judge.onDataLost()
+        world.log("server", () => "is a replica that lacks the last writes")
+      })(world, hands))
+  },
+  "flush": (world) => {
+    loseData(world)
+    // Not in the very microsecond of the last grant.
+    world.server.stall(1)
+  },
+  "server clock step": (world) => {
+    const millis = world.random.between(100, 3_000)
+    world.server.offsetMillis += millis
+    world.judge.taint()
+    world.log("server", () => `sees its clock step by ${millis} ms`)
+  },
+  "refusals": (world) => {
+    world.server.refusesUntil = world.now + world.random.between(50, 2_000)
+    world.log("server", () => "refuses everything")
+  },
+  "foreign key": (world) => {
+    const name = `lock:k${world.random.index(2)}`
+    world.server.spoiled = name
+    world.log("server", () => `has a foreign key at ${name}`)
+    world.after(world.random.between(50, 2_000), () => {
+      world.server.spoiled = undefined
+    })
+  }
+}
+
+/** Begins to make trouble, until the world closes. */
+export const unleash = (world: World, hands: Hands): void => {
+  const { random } = world
+  const all = Object.keys(troubles)
+  const kinds = all.filter(() => random.chance(0.25))
+  if (kinds.length === 0) kinds.push(random.pick(all))
+  if (random.chance(0.4)) world.rates.messageLost = random.pick([0.02, 0.2, 1])
+  if (random.chance(0.4)) world.rates.messageDoubled = 0.2
+  if (random.chance(0.4)) world.rates.messageLate = random.pick([0.1, 0.5])
+  if (random.chance(0.3)) world.lateTimers = 0.05
+  world.log("", () => `troubles: ${kinds.join(", ")}; ${JSON.stringify(world.rates)}`)
+  const everyMillis = random.pick([300, 1_000, 2_500])
+  const next = (): void => {
+    world.after(random.between(0, 2 * everyMillis), () => {
+      if (world.isClosing) return
+      const kind = random.pick(kinds)
+      world.count(kind)
+      troubles[kind]!(world, hands)
+      next()
+    })
+  }
+  next()
+}
+
+/** Ends all trouble that does not end by itself. */
+export const heal = (world: World): void => {
+  const { server } = world
+  world.rates = { messageLost: 0, messageDoubled: 0, messageLate: 0 }
+  world.lateTimers = 0
+  server.refusesUntil = 0
+  server.spoiled = undefined
+  for (const { ear, link } of world.members) {
+    for (const stream of [link.toServer, link.toClient, ear.toClient]) stream.heldUntil = 0
+    if (ear.isSilent) ear.lose()
+  }
+}

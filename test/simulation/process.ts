@@ -1,0 +1,177 @@
+/**
+ * One process: a clock, a scheduler and a crowd of fibers of its own. It runs when something arrives (a timer, a reply, a
+ * message), until no fiber has anything left to do. Nothing of it uses a promise or a timer of the host.
+ */
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import type * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import type * as Option from "effect/Option"
+import type * as Scheduler from "effect/Scheduler"
+import * as Supervisor from "effect/Supervisor"
+import type { World } from "./world.js"
+
+/** More tasks than this in one go are an endless loop. */
+const tasksMax = 20_000
+
+interface Arrival {
+  readonly run: () => void
+  readonly isTimer: boolean
+}
+
+/** Knows every fiber that runs, and every one that died of a bug. */
+class Crowd extends Supervisor.AbstractSupervisor<void> {
+  readonly value = Effect.void
+  readonly alive = new Set<Fiber.RuntimeFiber<any, any>>()
+
+  constructor(readonly onDefect: (defect: string) => void) {
+    super()
+  }
+
+  override onStart<A, E, R>(
+    _context: Context.Context<R>,
+    _effect: Effect.Effect<A, E, R>,
+    _parent: Option.Option<Fiber.RuntimeFiber<any, any>>,
+    fiber: Fiber.RuntimeFiber<A, E>
+  ): void {
+    this.alive.add(fiber)
+  }
+
+  override onEnd<A, E>(exit: Exit.Exit<A, E>, fiber: Fiber.RuntimeFiber<A, E>): void {
+    this.alive.delete(fiber)
+    if (Exit.isFailure(exit) && Cause.isDie(exit.cause)) this.onDefect(Cause.pretty(exit.cause))
+  }
+}
+
+export class Process {
+  state: "running" | "paused" | "dead" = "running"
+  readonly timers = new Set<() => void>()
+  readonly crowd: Crowd
+  /** Milliseconds that it did not run, by the world's clock. */
+  pausedMillis = 0
+  private readonly tasks: Array<() => void> = []
+  private readonly backlog: Array<Arrival> = []
+  private pausedAt = 0
+  private frozenMillis = 0
+
+  constructor(
+    readonly world: World,
+    readonly name: string,
+    /** How fast its clock goes. Less than 1 % off, or nothing is promised. */
+    readonly rate: number,
+    readonly startMillis: number
+  ) {
+    this.crowd = new Crowd((defect) => world.violate("no defect", `${name}: ${defect}`))
+  }
+
+  /** Its monotonic clock, in milliseconds. */
+  now(): number {
+    return this.startMillis + (this.world.now - this.frozenMillis) * this.rate
+  }
+
+  readonly scheduler: Scheduler.Scheduler = {
+    shouldYield: (fiber) => fiber.currentOpCount > 2048 ? 0 : false,
+    scheduleTask: (task) => void this.tasks.push(task)
+  }
+
+  readonly clock: Clock.Clock = {
+    [Clock.ClockTypeId]: Clock.ClockTypeId,
+    // The wall clock is a trap (R23): it jumps about.
+    unsafeCurrentTimeMillis: () => this.world.random.between(0, 1e12),
+    unsafeCurrentTimeNanos: () => BigInt(Math.round(this.now() * 1e6)),
+    currentTimeMillis: Effect.sync(() => this.clock.unsafeCurrentTimeMillis()),
+    currentTimeNanos: Effect.sync(() => this.clock.unsafeCurrentTimeNanos()),
+    sleep: (duration) =>
+      Effect.async<void>((resume) => {
+        const cancel = this.timer(Duration.toMillis(duration), () => resume(Effect.void))
+        return Effect.sync(cancel)
+      })
+  }
+
+  /** Calls back when its own clock has gone on by so much, or a little later. Returns what cancels it. */
+  timer(millis: number, run: () => void): () => void {
+    if (millis === Infinity) return () => {}
+    const due = this.now() + millis
+    let item = this.world.after(millis / this.rate + this.world.timerLateness(), () => this.arrive(ring, true))
+    const ring = (): void => {
+      if (!this.timers.has(cancel)) return
+      // A pause has stopped the clock meanwhile.
+      if (this.now() < due - 0.01) {
+        item = this.world.after((due - this.now()) / this.rate, () => this.arrive(ring, true))
+        return
+      }
+      this.timers.delete(cancel)
+      run()
+    }
+    const cancel = (): void => {
+      item.cancelled = true
+      this.timers.delete(cancel)
+    }
+    this.timers.add(cancel)
+    return cancel
+  }
+
+  /** Something reaches the process, now or when it runs again. */
+  arrive(run: () => void, isTimer = false): void {
+    if (this.state === "dead") return
+    if (this.state === "paused") {
+      this.backlog.push({ run, isTimer })
+      return
+    }
+    run()
+    this.flush()
+  }
+
+  /** Everything in it runs with its clock, on its scheduler. */
+  run<A, E>(effect: Effect.Effect<A, E>): Fiber.RuntimeFiber<A, E> {
+    const fiber = Effect.runFork(
+      effect.pipe(Effect.withClock(this.clock), Effect.supervised(this.crowd)),
+      { scheduler: this.scheduler }
+    )
+    this.flush()
+    return fiber
+  }
+
+  private flush(): void {
+    let count = 0
+    for (let task = this.tasks.shift(); task !== undefined && this.state === "running"; task = this.tasks.shift()) {
+      task()
+      if (++count > tasksMax) {
+        this.world.violate("no endless loop", `${this.name} does not come to rest`)
+        this.state = "dead"
+      }
+    }
+  }
+
+  pause(): void {
+    if (this.state !== "running") return
+    this.state = "paused"
+    this.pausedAt = this.world.now
+  }
+
+  /** `frozen`: its clock has stood still, as in the suspend of a virtual machine. */
+  resume(frozen: boolean): void {
+    if (this.state !== "paused") return
+    this.state = "running"
+    const millis = this.world.now - this.pausedAt
+    this.pausedMillis += millis
+    if (frozen) this.frozenMillis += millis
+    // What has come meanwhile is there at once: timers first or what the sockets have, as the host likes.
+    const timersFirst = this.world.random.chance(0.5)
+    const [first, then] = [true, false].map((isFirst) =>
+      this.backlog.filter((one) => one.isTimer === timersFirst === isFirst)
+    )
+    this.backlog.length = 0
+    for (const { isTimer, run } of [...first!, ...then!]) this.world.after(0, () => this.arrive(run, isTimer))
+  }
+
+  /** Ends as by SIGKILL: nothing of it runs again. What it has sent is on its way. */
+  kill(): void {
+    this.state = "dead"
+    this.tasks.length = 0
+    this.backlog.length = 0
+  }
+}

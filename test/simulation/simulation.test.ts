@@ -1,0 +1,32 @@
+/** `npm run simulate` runs more of them, and docs/testing.md says how to read a trace. */
+import { assert, describe, it } from "@effect/vitest"
+import { troubles } from "./nemesis.js"
+import { report, run } from "./simulation.js"
+
+const seeds = 300
+
+describe("a simulated world", () => {
+  it("keeps every invariant, whatever goes wrong in it", () => {
+    const counts = new Map<string, number>()
+    for (let seed = 1; seed <= seeds; seed++) {
+      const outcome = run(seed)
+      if (outcome.violation) assert.fail(report(outcome))
+      for (const [what, count] of outcome.counts) counts.set(what, (counts.get(what) ?? 0) + count)
+    }
+    // Or it shows nothing.
+    const events = ["holds", "late copies", "acquires too late", "messages lost", "messages doubled", "messages late"]
+    for (const what of [...Object.keys(troubles), ...events]) assert.isAbove(counts.get(what) ?? 0, 20, what)
+  }, 120_000)
+
+  it("is the same each time, to the last letter", () => {
+    for (const seed of [7, 77, 777]) {
+      const first = run(seed)
+      assert.isAbove(first.trace.length, 100)
+      assert.deepStrictEqual(run(seed).trace, first.trace)
+    }
+  })
+
+  it("is another one for another seed", () => {
+    assert.notDeepEqual(run(1).trace, run(2).trace)
+  })
+})

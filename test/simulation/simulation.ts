@@ -1,0 +1,203 @@
+/**
+ * One run: some processes, each a real engine, on one server, with trouble. Then a time without any in which everybody
+ * must be served, and an end after which nothing is left. All of it follows from the seed.
+ */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import type * as Fiber from "effect/Fiber"
+import * as Mailbox from "effect/Mailbox"
+import * as Scope from "effect/Scope"
+import * as EngineModule from "../../src/internal/engine/make.js"
+import type { InboxEvent } from "../../src/internal/store.js"
+import { Ear } from "./ear.js"
+import { Link } from "./link.js"
+import * as Nemesis from "./nemesis.js"
+import { Process } from "./process.js"
+import * as SimulatedStore from "./store.js"
+import type { Habits } from "./workload.js"
+import { Caller } from "./workload.js"
+import type { Member, Violation } from "./world.js"
+import { World } from "./world.js"
+
+export interface Outcome {
+  readonly seed: number
+  readonly violation: Violation | undefined
+  readonly trace: ReadonlyArray<string>
+  readonly steps: number
+  readonly virtualMillis: number
+  readonly counts: ReadonlyMap<string, number>
+}
+
+/** Trouble lasts that long. */
+const troubleMillis = 12_000
+/** And then everybody must be through by that time. */
+const closingMillis = 60_000
+/** So long may what has gone wrong before have consequences. */
+const afterMillis = 5_000
+/** Messages and copies that come late, leaves that are repeated, leases of the dead. */
+const echoMillis = 12_000
+const membersMax = 8
+const stepsMax = 300_000
+
+interface Running {
+  readonly member: Member
+  readonly scope: Scope.CloseableScope
+  readonly fibers: Array<Fiber.RuntimeFiber<void, unknown>>
+  closing: Fiber.RuntimeFiber<void> | undefined
+}
+
+class Simulation {
+  readonly world: World
+  readonly running: Array<Running> = []
+  readonly habits: Habits
+  readonly commandTimeoutMillis: number
+  steps = 0
+  healedAt = Infinity
+
+  constructor(readonly seed: number) {
+    this.world = new World(seed)
+    const { random } = this.world
+    this.habits = {
+      keys: random.pick([1, 1, 2]),
+      ttls: random.pick([[300], [300, 900, 3_000], [900, 3_000], [3_000]]),
+      idleMillis: random.pick([20, 300, 1_000]),
+      holdMillis: random.pick([50, 400, 1_500]),
+      limits: random.pick([[2], [3], [3, 3, 2]])
+    }
+    this.commandTimeoutMillis = random.pick([300, 1_000])
+    this.world.latencyMillisMax = random.pick([1, 5, 40, 200])
+  }
+
+  start(): void {
+    const { random } = this.world
+    const number = this.world.members.length + 1
+    // Less than a hundredth fast or slow, as promised.
+    const process = new Process(this.world, `P${number}`, random.between(0.992, 1.008), random.between(1, 1e6))
+    this.world.server.storeOf(process.name)
+    const link = new Link(this.world, process, this.commandTimeoutMillis)
+    let tokens = 0
+    const fiber = process.run(Effect.gen(this, function*() {
+      const inbox = yield* Mailbox.make<InboxEvent>()
+      const ear = new Ear(this.world, process, inbox, this.commandTimeoutMillis)
+      const scope = yield* Scope.make()
+      const member: Member = { process, link, ear, engine: undefined }
+      this.world.members.push(member)
+      const engine = yield* EngineModule.make({
+        store: SimulatedStore.make(this.world, process, link, ear),
+        commandTimeout: Duration.millis(this.commandTimeoutMillis),
+        makeToken: () => `${process.name}.${++tokens}`
+      }).pipe(Scope.extend(scope))
+      member.engine = engine
+      const running: Running = { member, scope, fibers: [], closing: undefined }
+      this.running.push(running)
+      const caller = new Caller(this.world, member, engine, this.habits, this.commandTimeoutMillis)
+      const callers = 1 + random.index(3)
+      for (let i = 0; i < callers; i++) running.fibers.push(yield* Effect.forkDaemon(caller.program))
+    }))
+    fiber.addObserver((exit) => {
+      if (Exit.isFailure(exit)) this.world.violate("no defect", String(exit.cause))
+    })
+  }
+
+  readonly hands: Nemesis.Hands = {
+    kill: ({ link, process }) => {
+      this.world.log(process.name, () => "is killed")
+      process.kill()
+      // Its sockets are closed by the kernel, or nobody hears of it for a while.
+      const { random, server } = this.world
+      this.world.after(random.between(0, random.pick([1, 2_000])), () => server.unsubscribe(process.name))
+      if (random.chance(0.5)) link.cut()
+      this.replace()
+    },
+    close: (member) => {
+      const one = this.running.find((running) => running.member === member)
+      if (one === undefined || one.closing) return
+      this.close(one)
+      this.replace()
+    }
+  }
+
+  replace(): void {
+    if (this.world.members.length < membersMax) {
+      this.world.after(this.world.random.between(1, 1_000), () => this.world.isClosing || this.start())
+    }
+  }
+
+  close(one: Running): void {
+    const { process } = one.member
+    this.world.log(process.name, () => "closes")
+    one.closing = process.run(Scope.close(one.scope, Exit.void))
+  }
+
+  get failed(): boolean {
+    return this.world.violation !== undefined
+  }
+
+  /** Lets things happen until then, or until it is enough. */
+  go(until: number, isEnough: () => boolean = () => false): void {
+    while (this.world.now < until && !this.failed && !isEnough()) {
+      if (!this.world.step()) return
+      this.world.judge.afterStep()
+      if (this.world.now > this.healedAt + afterMillis) this.world.judge.checkIdle()
+      if (++this.steps > stepsMax) this.world.violate("no endless loop", `${stepsMax} steps`)
+    }
+  }
+
+  get living(): ReadonlyArray<Running> {
+    return this.running.filter(({ member }) => member.process.state !== "dead")
+  }
+
+  run(): void {
+    const { world } = this
+    const count = 2 + world.random.index(3)
+    for (let i = 0; i < count; i++) this.start()
+    Nemesis.unleash(world, this.hands)
+    this.go(troubleMillis)
+
+    world.isClosing = true
+    this.healedAt = world.now
+    world.log("", () => "no more trouble")
+    Nemesis.heal(world)
+    const isIdle = () => this.living.every(({ fibers }) => fibers.every((fiber) => fiber.unsafePoll() !== null))
+    this.go(world.now + closingMillis, isIdle)
+    for (const { fibers, member } of this.living) {
+      const left = fibers.filter((fiber) => fiber.unsafePoll() === null).length
+      if (left > 0) world.violate("every caller settles", `${left} of ${member.process.name} have not`)
+    }
+    if (this.failed) return
+    this.go(world.now + echoMillis)
+    world.log("", () => "everybody is through")
+    world.judge.checkEmpty()
+    for (const one of this.living) {
+      const leases = one.member.engine?.keeper.leases.size ?? 0
+      if (leases > 0) world.violate("nothing is left", `${leases} leases in ${one.member.process.name}`)
+      if (!one.closing) this.close(one)
+    }
+    this.go(world.now + 5_000)
+    for (const { closing, member: { process } } of this.living) {
+      if (closing?.unsafePoll() === null) world.violate("closing ends", process.name)
+      if (process.crowd.alive.size > 0) {
+        world.violate("no fiber is left", `${process.crowd.alive.size} in ${process.name}`)
+      }
+    }
+  }
+}
+
+export const run = (seed: number): Outcome => {
+  const simulation = new Simulation(seed)
+  simulation.run()
+  const { steps, world } = simulation
+  const { counts, now, violation } = world
+  const trace = [...world.trace]
+  world.forget()
+  return { seed, violation, trace, steps, virtualMillis: now, counts }
+}
+
+export const report = ({ seed, trace, violation }: Outcome): string =>
+  [
+    ...trace,
+    "",
+    `Seed ${seed} breaks "${violation?.invariant}": ${violation?.what}`,
+    `Again: npm run simulate -- --seed ${seed}`
+  ].join("\n")

@@ -1,0 +1,187 @@
+/** What the callers in a process do: at random, over a few keys, until the world closes. */
+import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import type { LockAcquisitionError } from "../../src/DlockError.js"
+import type { Engine, Request } from "../../src/internal/engine/engine.js"
+import type { Lease } from "../../src/internal/engine/lease.js"
+import { guard } from "../../src/internal/lock.js"
+import type { Claim } from "../../src/internal/store.js"
+import type { Member, World } from "./world.js"
+
+/** What differs from one seed to the next. */
+export interface Habits {
+  readonly keys: number
+  readonly ttls: ReadonlyArray<number>
+  /** The longest pause between two things that a caller does. */
+  readonly idleMillis: number
+  readonly holdMillis: number
+  /** Deployments disagree on the limit of the semaphore. */
+  readonly limits: ReadonlyArray<number>
+}
+
+/** How much later than promised a caller may hear: late timers, and what waits behind them. */
+const slackMillis = 400
+
+export class Caller {
+  constructor(
+    readonly world: World,
+    readonly member: Member,
+    readonly engine: Engine,
+    readonly habits: Habits,
+    readonly commandTimeoutMillis: number
+  ) {}
+
+  readonly program: Effect.Effect<void> = Effect.suspend(() => {
+    if (this.world.isClosing || this.engine.closed) return Effect.void
+    return this.sleep(this.habits.idleMillis).pipe(
+      Effect.zipRight(Effect.suspend(() => this.once)),
+      Effect.zipRight(this.program)
+    )
+  })
+
+  sleep(millisMax: number): Effect.Effect<void> {
+    return Effect.suspend(() => Effect.sleep(Duration.millis(this.world.random.between(0, millisMax))))
+  }
+
+  /** One thing that a caller does. */
+  get once(): Effect.Effect<void> {
+    const { random } = this.world
+    if (random.chance(0.03)) return this.forceRelease
+    const request = this.request()
+    const use = Effect.uninterruptibleMask((restore) =>
+      Effect.matchCauseEffect(this.timely("acquire", this.boundOf(request), this.engine.acquire(request, restore)), {
+        onFailure: (cause) => {
+          this.world.log(
+            this.member.process.name,
+            () => `is told ${cause._tag === "Fail" ? tellOf(cause.error) : cause._tag}`
+          )
+          return cause._tag === "Die" ? Effect.die(Cause.squash(cause)) : Effect.void
+        },
+        onSuccess: (lease) => this.hold(lease, restore)
+      })
+    )
+    if (!random.chance(0.25)) return use
+    // Interrupted anywhere.
+    return Effect.flatMap(
+      Effect.fork(use),
+      (fiber) =>
+        Effect.zipRight(
+          this.sleep(2 * this.habits.holdMillis),
+          this.timely("interrupt", this.boundOf(undefined), Fiber.interrupt(fiber))
+        )
+    )
+  }
+
+  private request(): Request<LockAcquisitionError> {
+    const { habits, world: { random } } = this
+    const key = `k${random.index(habits.keys)}`
+    const kind = "lock" as const
+    const limit = random.pick(habits.limits)
+    const lock: Claim = { kind, key, permits: 1, limit: 1 }
+    const claims: ReadonlyArray<Claim> = random.chance(0.6)
+      ? [lock]
+      : random.chance(0.85)
+      ? [{ kind, key: "permits", permits: 1 + random.index(limit), limit }]
+      : [lock, { kind, key: "other", permits: 1, limit: 1 }]
+    const waits = claims.length === 1 && random.chance(0.75)
+    return {
+      claims,
+      terms: {
+        ttlMillis: random.pick(habits.ttls),
+        renew: !random.chance(0.15),
+        maxHoldMillis: random.chance(0.15) ? random.between(50, 1_500) : Infinity,
+        metadata: this.member.process.name,
+        onHolder: undefined
+      },
+      waits,
+      waitMillis: !waits || random.chance(0.5) ? Infinity : random.between(1, 3_000),
+      refuse: ([first]) => first
+    }
+  }
+
+  /** How long an acquire may take at most; a release or an interruption without a request. */
+  private boundOf(request: Request<unknown> | undefined): number {
+    if (request === undefined) return 2 * this.commandTimeoutMillis
+    // Asking for the time, being late, asking again; and all that once more when every answer came too late.
+    return request.waits ? request.waitMillis : 6 * this.commandTimeoutMillis
+  }
+
+  /** Everything settles in its time, whatever the server does. What the process itself slept does not count. */
+  private timely<A, E>(what: string, boundMillis: number, effect: Effect.Effect<A, E>): Effect.Effect<A, E> {
+    return Effect.suspend(() => {
+      const { process } = this.member
+      const before = this.world.now - process.pausedMillis
+      return Effect.onExit(effect, () =>
+        Effect.sync(() => {
+          const took = this.world.now - process.pausedMillis - before
+          if (took > boundMillis * 1.02 + slackMillis) {
+            this.world.violate("every call settles in time", `${process.name}: ${what} took ${took} of ${boundMillis}`)
+          }
+        }))
+    })
+  }
+
+  private hold(
+    lease: Lease,
+    restore: <A, E>(effect: Effect.Effect<A, E>) => Effect.Effect<A, E>
+  ): Effect.Effect<void> {
+    const { member: { process }, world } = this
+    world.judge.onGiven(process, lease)
+    world.count("holds")
+    const fence = lease.state._tag === "Held" ? lease.state.fences[0]! : 0
+    world.log(process.name, () => `holds ${lease.token} with ${fence}`)
+    const guarded = world.random.chance(0.5)
+    const body = guarded ? guard(this.engine, lease, this.body(lease, fence, true)) : this.body(lease, fence, false)
+    return Effect.flatMap(Effect.exit(restore(body)), (exit) => {
+      const told = Exit.isSuccess(exit) ? "is done with" : "stops with"
+      world.log(process.name, () => `${told} ${lease.token}`)
+      if (Exit.isFailure(exit) && exit.cause._tag === "Die") return Effect.die(Cause.squash(exit.cause))
+      return this.release(lease)
+    })
+  }
+
+  private release(lease: Lease): Effect.Effect<void> {
+    return Effect.ignore(Effect.uninterruptible(
+      this.timely("release", this.commandTimeoutMillis * 2, Effect.suspend(() => this.engine.release(lease)))
+    ))
+  }
+
+  /** Writes to the resource behind the lock now and then. Unguarded, it asks before each time. */
+  private body(lease: Lease, fence: number, guarded: boolean): Effect.Effect<void, unknown> {
+    const { judge, random } = this.world
+    const write = (checked: boolean) => Effect.sync(() => judge.onWrite(this.member.process, lease, fence, checked))
+    const step: Effect.Effect<void, unknown> = guarded && random.chance(0.5)
+      ? write(false)
+      : Effect.zipRight(this.engine.remaining(lease), write(true))
+    const work: Effect.Effect<void, unknown> = Effect.suspend(() =>
+      Effect.zipRight(this.sleep(this.habits.holdMillis / 3), step)
+    )
+    const extend = Effect.suspend(() =>
+      this.timely(
+        "extend",
+        this.commandTimeoutMillis,
+        Effect.either(this.engine.extend(lease, random.pick(this.habits.ttls)))
+      )
+    )
+    const steps = Array.from({ length: random.index(4) }, () => work)
+    if (random.chance(0.2)) steps.splice(random.index(steps.length + 1), 0, Effect.asVoid(extend))
+    // A release before the end; the second one does nothing.
+    if (random.chance(0.1)) steps.push(this.release(lease))
+    return Effect.all(steps, { discard: true })
+  }
+
+  private get forceRelease(): Effect.Effect<void> {
+    const target = { kind: "lock" as const, key: `k${this.world.random.index(this.habits.keys)}` }
+    const { keeper, store } = this.engine
+    return store.inspect(target).pipe(
+      Effect.flatMap(({ lastFence }) => store.revoke(target, lastFence, false)),
+      Effect.map(({ unsettled }) => keeper.options.settle(unsettled)),
+      Effect.ignore
+    )
+  }
+}
+
+const tellOf = (error: { readonly _tag: string; readonly reason: string }): string => `${error._tag} ${error.reason}`

@@ -1,0 +1,90 @@
+/** What a simulated world has in common: its time, its luck, its server, its processes and its trace. */
+import type { Engine } from "../../src/internal/engine/engine.js"
+import type { Ear } from "./ear.js"
+import { Judge } from "./judge.js"
+import type { Link } from "./link.js"
+import type { Process } from "./process.js"
+import type { Random } from "./random.js"
+import * as RandomModule from "./random.js"
+import { Server } from "./server.js"
+import { Timeline } from "./timeline.js"
+
+export interface Member {
+  readonly process: Process
+  readonly link: Link
+  readonly ear: Ear
+  engine: Engine | undefined
+}
+
+export interface Violation {
+  readonly invariant: string
+  readonly what: string
+}
+
+export class World extends Timeline {
+  readonly random: Random
+  readonly judge: Judge
+  readonly server: Server
+  readonly members: Array<Member> = []
+  readonly trace: Array<string> = []
+  readonly counts = new Map<string, number>()
+  violation: Violation | undefined
+  /** No new work begins, and nothing goes wrong any more. */
+  isClosing = false
+  /** How often something happens to a message. */
+  rates = { messageLost: 0, messageDoubled: 0, messageLate: 0 }
+  latencyMillisMax = 2
+  /** How often a timer comes very late. */
+  lateTimers = 0
+
+  constructor(readonly seed: number) {
+    super()
+    this.random = RandomModule.make(seed)
+    this.judge = new Judge(this)
+    this.server = new Server(this)
+  }
+
+  log(who: string, text: () => string): void {
+    this.trace.push(`${this.now.toFixed(3).padStart(10)} ${who.padEnd(6)} ${text()}`)
+  }
+
+  count(what: string): void {
+    this.counts.set(what, (this.counts.get(what) ?? 0) + 1)
+  }
+
+  /** The first one counts: what comes after it may be its consequence. */
+  violate(invariant: string, what: string): void {
+    this.violation ??= { invariant, what }
+    this.log("JUDGE", () => `${invariant}: ${what}`)
+  }
+
+  latency(): number {
+    return this.random.between(0.05, this.latencyMillisMax)
+  }
+
+  timerLateness(): number {
+    return this.random.chance(this.lateTimers) ? this.random.between(0, 120) : this.random.between(0, 1.5)
+  }
+
+  /** How late what comes late is: about a short lease, or more than any. */
+  lateMillis(): number {
+    return this.random.between(0, this.random.chance(0.5) ? 500 : 4_000)
+  }
+
+  reconnectMillis(): number {
+    return this.random.chance(0.8) ? this.random.between(5, 100) : this.random.between(100, 2_000)
+  }
+
+  engineOf(process: Process): Engine | undefined {
+    return this.members.find((member) => member.process === process)?.engine
+  }
+
+  /** The fibers of a process that was killed never end, and Effect keeps all fibers that have not: let it keep little. */
+  forget(): void {
+    this.clear()
+    this.trace.length = 0
+    this.members.length = 0
+    this.judge.tokens.clear()
+    this.server.memory.locks.clear()
+  }
+}
