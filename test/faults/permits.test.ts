@@ -99,10 +99,16 @@ const turnsOf = (process: Process): ReadonlyArray<Told> => {
 const historyOf = ({ asked, entered, left, process }: Told): ReadonlyArray<LockEvent> => {
   if (entered === undefined) return []
   const hold = { key, process: process.name, token: String(asked.turn), fence: entered.fence }
+  // Killed so soon after it went on that it could not tell: what it held when it was stopped had ended with its lease.
+  const stop = left === undefined ? process.stops.find(({ from }) => entered.at < from) : undefined
+  const expiredAt = stop && stop.from + 1000 * ttl
   return [
     { ...hold, type: "enter", at: entered.at },
     ...(left?.writes ?? []).map((at): LockEvent => ({ ...hold, type: "write", at })),
-    ...(left ? [{ ...hold, type: "leave", at: left.at } as const] : [])
+    ...(left ? [{ ...hold, type: "leave", at: left.at } as const] : []),
+    ...(expiredAt !== undefined && expiredAt < (process.diedAt ?? Infinity)
+      ? [{ ...hold, type: "leave", at: expiredAt } as const]
+      : [])
   ]
 }
 
