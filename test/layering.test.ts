@@ -46,6 +46,15 @@ const bad: ReadonlyArray<readonly [RuleName, count: number, Sources]> = [
     "internal/dlock.ts": `export type Client = import("ioredis").Redis`,
     "internal/memory/store.ts": `import x from "ioredis/built/utils"`
   }],
+  ["@effect/platform is imported by HttpFanout only", 2, {
+    "Dlock.ts": `import * as HttpClient from "@effect/platform/HttpClient"`,
+    "internal/key.ts": `import type { Headers } from "@effect/platform"`
+  }],
+  ["HttpFanout is imported by nobody", 3, {
+    "index.ts": `export * as HttpFanout from "./HttpFanout.js"`,
+    "internal/dlock.ts": `import * as http from "./httpFanout.js"`,
+    "Dlock.ts": `import type { Outcome } from "./internal/http/outcome.js"`
+  }],
   ["clock, randomness, timers, process and console come from Effect", 12, {
     "internal/x.ts": `
       import { scheduler } from "node:timers/promises"
@@ -112,7 +121,10 @@ const good: Sources = {
   "internal/redis/client.ts": `import { Redis } from "ioredis"\nimport type { Dlock } from "../../Dlock.js"`,
   "internal/redis/scripts.ts": `const f = () => {${lines(60)}return \`${lines(60)}\${x}${lines(60)}\`}`,
   "internal/dlock.ts": `import * as lease from "./engine/lease.js"\nimport * as redis from "./redis/client.js"`,
-  "internal/wire.ts": `// first${lines(299)}`
+  "internal/wire.ts": `// first${lines(299)}`,
+  "HttpFanout.ts": `import type { HttpClient } from "@effect/platform/HttpClient"\nimport "./internal/httpFanout.js"`,
+  "internal/httpFanout.ts": `import * as Http from "./http/client.js"`,
+  "internal/http/client.ts": `import * as HttpClient from "@effect/platform/HttpClient"`
 }
 
 describe("the rules", () => {

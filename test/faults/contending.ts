@@ -16,12 +16,14 @@ export interface ContenderOptions {
   readonly ttl: number
 }
 
-/** One turn of one contender, in three messages: its process may not live to send the next. */
+/** One turn of one contender, in four messages: its process may not live to send the next. */
 export type TurnMessage =
   & { readonly turn: number; readonly at: number }
   & (
     | { readonly type: "asked" }
     | { readonly type: "entered"; readonly fence: number }
+    /** Sent before the permit is given back: a process that is killed then has still said so. */
+    | { readonly type: "leaving" }
     /** `told` is how the turn ended. What was lost was left when its lease ended, or when that was told if it was sooner. */
     | {
       readonly type: "left"
@@ -94,7 +96,8 @@ export const takePermits = ({ count, key, permits, ttl }: ContenderOptions) =>
         const work = Effect.repeat(Effect.zipRight(write, Effect.sleep(writeEveryMillis)), {
           while: () => monotonicMicros() < end
         })
-        return lock.guard(Effect.zipRight(enter, Effect.zipRight(work, mark)))
+        const leave = Effect.map(mark, (at) => send({ type: "leaving", turn, at }))
+        return lock.guard(Effect.zipRight(enter, Effect.zipRight(work, leave)))
       })).pipe(
         Effect.exit,
         Effect.map((exit) => {

@@ -82,6 +82,7 @@ interface Told {
   readonly process: Process
   readonly asked: Extract<TurnMessage, { readonly type: "asked" }>
   entered?: Extract<TurnMessage, { readonly type: "entered" }>
+  leaving?: Extract<TurnMessage, { readonly type: "leaving" }>
   left?: Extract<TurnMessage, { readonly type: "left" }>
 }
 
@@ -91,23 +92,23 @@ const turnsOf = (process: Process): ReadonlyArray<Told> => {
     const told = turns.get(message.turn)
     if (message.type === "asked") turns.set(message.turn, { process, asked: message })
     else if (told !== undefined && message.type === "entered") told.entered = message
+    else if (told !== undefined && message.type === "leaving") told.leaving = message
     else if (told !== undefined && message.type === "left") told.left = message
   }
   return [...turns.values()]
 }
 
-const historyOf = ({ asked, entered, left, process }: Told): ReadonlyArray<LockEvent> => {
+const historyOf = ({ asked, entered, leaving, left, process }: Told): ReadonlyArray<LockEvent> => {
   if (entered === undefined) return []
   const hold = { key, process: process.name, token: String(asked.turn), fence: entered.fence }
   // Killed so soon after it went on that it could not tell: what it held when it was stopped had ended with its lease.
-  const stop = left === undefined ? process.stops.find(({ from }) => entered.at < from) : undefined
-  const expiredAt = stop && stop.from + 1000 * ttl
+  const stop = process.stops.find(({ from }) => entered.at < from)
+  const leftAt = left?.at ?? leaving?.at ?? (stop && stop.from + 1000 * ttl)
   return [
     { ...hold, type: "enter", at: entered.at },
     ...(left?.writes ?? []).map((at): LockEvent => ({ ...hold, type: "write", at })),
-    ...(left ? [{ ...hold, type: "leave", at: left.at } as const] : []),
-    ...(expiredAt !== undefined && expiredAt < (process.diedAt ?? Infinity)
-      ? [{ ...hold, type: "leave", at: expiredAt } as const]
+    ...(leftAt !== undefined && (left !== undefined || leftAt < (process.diedAt ?? Infinity))
+      ? [{ ...hold, type: "leave", at: leftAt } as const]
       : [])
   ]
 }

@@ -66,11 +66,11 @@ const targetOf = (from: string, specifier: string): string =>
 const layers: ReadonlyArray<readonly [name: string, pattern: RegExp]> = [
   [
     "leaf",
-    /^(DlockError|internal\/(?!store\.|flightStore\.|dlock\.|locks?\.|multi\.|semaphore\.|readWriteLock\.|singleton\.|fanout\.)[^/]+)\.ts$/
+    /^(DlockError|internal\/(?!store\.|flightStore\.|dlock\.|locks?\.|multi\.|semaphore\.|readWriteLock\.|singleton\.|fanout\.|httpFanout\.)[^/]+)\.ts$/
   ],
   ["store port", /^internal\/(store|flightStore)\.ts$/],
   ["engine or adapter", /^internal\/[^/]+\//],
-  ["assembly", /^internal\/(dlock|locks?|multi|semaphore|readWriteLock|singleton|fanout)\.ts$/],
+  ["assembly", /^internal\/(dlock|locks?|multi|semaphore|readWriteLock|singleton|fanout|httpFanout)\.ts$/],
   ["public module", /^[A-Z][^/]*\.ts$/],
   ["index", /^index\.ts$/]
 ]
@@ -121,6 +121,26 @@ const driverStaysInItsFolder = eachNode((node, file) => {
   const specifier = importOf(node)?.specifier
   return specifier !== undefined && /^ioredis\d?($|\/)/.test(specifier) && siblingOf(file.fileName) !== "redis"
     ? `imports ${specifier}: only internal/redis may`
+    : undefined
+})
+
+const platformStaysOptional = eachNode((node, file) => {
+  const specifier = importOf(node)?.specifier
+  return specifier !== undefined && /^@effect\/platform($|\/)/.test(specifier) &&
+      !/^(HttpFanout\.ts|internal\/httpFanout\.ts|internal\/http\/)/.test(file.fileName)
+    ? `imports ${specifier}: only HttpFanout may, who uses nothing else need not install it`
+    : undefined
+})
+
+/** What a subpath alone gives must not be loaded with the rest. */
+const httpFanoutIsASubpath = eachNode((node, file) => {
+  const found = importOf(node)
+  if (found === undefined || !isRelative(found.specifier) || /^internal\/http(\/|Fanout)/.test(file.fileName)) {
+    return undefined
+  }
+  const target = targetOf(file.fileName, found.specifier)
+  return /^(HttpFanout|internal\/httpFanout|internal\/http\/.*)\.ts$/.test(target) && file.fileName !== "HttpFanout.ts"
+    ? `imports ${target}, and with it @effect/platform`
     : undefined
 })
 
@@ -213,6 +233,8 @@ const rules = {
   "value imports only go down": valueImportsGoDown,
   "value imports have no cycle": valueImportsHaveNoCycle,
   "ioredis is imported in internal/redis only": driverStaysInItsFolder,
+  "@effect/platform is imported by HttpFanout only": platformStaysOptional,
+  "HttpFanout is imported by nobody": httpFanoutIsASubpath,
   "clock, randomness, timers, process and console come from Effect": noHostGlobals,
   "nothing is typed any": noAny,
   "no file is over 300 lines": filesAreShort,

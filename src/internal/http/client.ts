@@ -1,0 +1,177 @@
+/** The client's side: a response of the upstream becomes an outcome, and an outcome a response. */
+import * as Cookies from "@effect/platform/Cookies"
+import type * as Headers from "@effect/platform/Headers"
+import * as HttpClientError from "@effect/platform/HttpClientError"
+import type * as HttpClientRequest from "@effect/platform/HttpClientRequest"
+import * as HttpClientResponse from "@effect/platform/HttpClientResponse"
+import * as UrlParams from "@effect/platform/UrlParams"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import * as Body from "./body.js"
+import { notShared, type Produced } from "./handover.js"
+import * as Outcome from "./outcome.js"
+import type { Asked, Shared } from "./request.js"
+
+type Request = HttpClientRequest.HttpClientRequest
+type Response = HttpClientResponse.HttpClientResponse
+
+export const asked = (request: Request, key: Asked["key"]): Asked => {
+  const made = UrlParams.makeUrl(request.url, request.urlParams, Option.none())
+  const url = Either.getOrUndefined(made)
+  // A fragment is not sent.
+  if (url) url.hash = ""
+  return {
+    method: request.method,
+    url: url?.href,
+    headers: request.headers,
+    hasBody: request.body._tag !== "Empty",
+    hasUser: url !== undefined && url.username + url.password !== "",
+    key
+  }
+}
+
+/** What asking the upstream came to. */
+export const produce = <E extends HttpClientError.HttpClientError, R>(
+  execute: Effect.Effect<Response, E, R>,
+  request: Request,
+  { named }: Shared,
+  limits: Body.Limits
+): Effect.Effect<Produced<Response>, never, R | Scope.Scope> =>
+  Effect.matchEffect(execute, {
+    onFailure: (error: HttpClientError.HttpClientError) => ofError(error, request, named, limits),
+    onSuccess: (response) =>
+      Effect.catchAll(ofResponse(response, request, named, limits), (error) => ofError(error, request, named, limits))
+  })
+
+const ofResponse = (
+  response: Response,
+  request: Request,
+  named: Shared["named"],
+  limits: Body.Limits
+): Effect.Effect<Produced<Response>, HttpClientError.ResponseError, Scope.Scope> => {
+  const maxBytes = request.method === "HEAD" ? Infinity : limits.maxBytes
+  if (Outcome.isForOne(response, maxBytes, named) || !Cookies.isEmpty(response.cookies)) {
+    return Effect.succeed(notShared(response))
+  }
+  return Effect.map(bodyOf(response, limits), (body) => {
+    if (body._tag === "Long") {
+      const { headers, status } = response
+      const web = new globalThis.Response(Stream.toReadableStream(body.stream), { status, headers })
+      return notShared(HttpClientResponse.fromWeb(response.request, web))
+    }
+    return { outcome: toOutcome(response, request, named, body.bytes) }
+  })
+}
+
+const bodyOf = (response: Response, limits: Body.Limits) =>
+  Effect.catchIf(
+    Body.read(response.stream, limits),
+    (error) => error.reason === "EmptyBody",
+    () => Effect.succeed({ _tag: "Whole", bytes: null } as const)
+  )
+
+const toOutcome = (
+  { headers, status }: Response,
+  request: Request,
+  named: Shared["named"],
+  body: Uint8Array | null
+): Outcome.Response => ({
+  _tag: "Response",
+  status,
+  headers: Outcome.endToEnd(body === null ? headers : ofBytes(headers, body)),
+  body,
+  vary: Outcome.variants(headers, request.headers, named)
+})
+
+const ofError = (
+  error: HttpClientError.HttpClientError,
+  request: Request,
+  named: Shared["named"],
+  limits: Body.Limits
+): Effect.Effect<Produced<Response>, never, Scope.Scope> => {
+  if (error._tag === "RequestError") {
+    return Effect.succeed({ outcome: { _tag: "RequestError", reason: error.reason, ...Outcome.wordsOf(error) } })
+  }
+  const { reason, response } = error
+  // A body that broke off is no body.
+  const shared: Effect.Effect<Produced<Response>, never, Scope.Scope> = Effect.catchAll(
+    reason === "StatusCode" ? ofResponse(response, request, named, limits) : Effect.fail(error),
+    () => Effect.succeed({ outcome: toOutcome(response, request, named, null) })
+  )
+  return Effect.map(shared, ({ outcome }) =>
+    outcome._tag === "Response"
+      ? { outcome: { _tag: "ResponseError", reason, response: outcome, ...Outcome.wordsOf(error) } }
+      : { outcome: Outcome.alone })
+}
+
+/** The first bytes of encodings that have any. */
+const magic: Readonly<Record<string, ReadonlyArray<number>>> = {
+  gzip: [0x1f, 0x8b],
+  "x-gzip": [0x1f, 0x8b],
+  zstd: [0x28, 0xb5, 0x2f, 0xfd]
+}
+
+/**
+ * `fetch` decodes a body and leaves the headers as they were; other clients decode nothing. A body that is not as long as
+ * it says, or does not begin as its encoding does, was decoded.
+ */
+const ofBytes = (headers: Headers.Headers, bytes: Uint8Array): Readonly<Record<string, string>> => {
+  const { "content-encoding": encoding, "content-length": length, ...others } = headers
+  if (encoding === undefined || encoding === "identity") return headers
+  const begins = magic[encoding.toLowerCase()]
+  const isDecoded = length === undefined
+    ? begins?.some((byte, at) => bytes[at] !== byte) === true
+    : Number(length) !== bytes.length
+  return isDecoded ? others : headers
+}
+
+// ------------------------------------------------------------------------------------------------------- replaying
+
+const hasNoBody = (status: number): boolean => status === 204 || status === 205 || status === 304
+
+const toResponse = (request: Request, { body, headers, status }: Outcome.Response): Response =>
+  HttpClientResponse.fromWeb(
+    request,
+    new globalThis.Response(hasNoBody(status) ? null : body, {
+      status,
+      headers: headers.map(([name, value]): [string, string] => [name, value])
+    })
+  )
+
+/** The outcome for one of those who asked; none when it does not suit the request. */
+export const replay = (
+  request: Request,
+  outcome: Outcome.Outcome
+): Option.Option<Effect.Effect<Response, HttpClientError.HttpClientError>> => {
+  switch (outcome._tag) {
+    case "Alone":
+      return Option.none()
+    case "Response":
+      return Outcome.suits(outcome, request.headers)
+        ? Option.some(Effect.sync(() => toResponse(request, outcome)))
+        : Option.none()
+    case "RequestError":
+      return Option.some(
+        Effect.suspend(() =>
+          Effect.fail(new HttpClientError.RequestError({ request, reason: outcome.reason, ...words(outcome) }))
+        )
+      )
+    case "ResponseError": {
+      const { reason } = outcome
+      return Outcome.suits(outcome.response, request.headers)
+        ? Option.some(Effect.suspend(() => {
+          const response = toResponse(request, outcome.response)
+          return Effect.fail(new HttpClientError.ResponseError({ request, response, reason, ...words(outcome) }))
+        }))
+        : Option.none()
+    }
+  }
+}
+
+const words = ({ cause, description }: Extract<Outcome.Outcome, { readonly reason: unknown }>) => ({
+  ...description === undefined ? {} : { description },
+  ...cause === undefined ? {} : { cause: Outcome.toError(cause) }
+})

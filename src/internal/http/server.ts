@@ -1,0 +1,170 @@
+/** The server's side: a handler's response becomes an outcome, and an outcome a response. */
+import * as Cookies from "@effect/platform/Cookies"
+import * as HttpApp from "@effect/platform/HttpApp"
+import * as HttpBody from "@effect/platform/HttpBody"
+import * as HttpServerError from "@effect/platform/HttpServerError"
+import type * as HttpServerRequest from "@effect/platform/HttpServerRequest"
+import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import * as Cause from "effect/Cause"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as FiberRef from "effect/FiberRef"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import * as Body from "./body.js"
+import { notShared, type Produced } from "./handover.js"
+import * as Outcome from "./outcome.js"
+import type { Asked, Shared } from "./request.js"
+
+type Request = HttpServerRequest.HttpServerRequest
+type Response = HttpServerResponse.HttpServerResponse
+
+/** A response, and whether the handler was about to send it by itself. */
+export interface Given {
+  readonly response: Response
+  readonly served: boolean
+}
+
+/** A server with several names may say something else under each. */
+export const asked = (request: Request, key: Asked["key"]): Asked => {
+  const { headers, method, originalUrl } = request
+  return {
+    method,
+    url: originalUrl.startsWith("/") ? `//${headers["host"] ?? ""}${originalUrl}` : originalUrl,
+    headers,
+    hasBody: headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0,
+    hasUser: /^\w+:\/\/[^/?#]*@/.test(originalUrl),
+    key
+  }
+}
+
+/** To end a handler with, before it sends what it has. */
+const stop = { _tag: "effect-dlock/HttpFanout/stop" }
+
+/**
+ * The response of the handler, as it would be sent. The middleware of `HttpServer.serve` wraps a handler that sends its
+ * response by itself, after the last of the functions that may change it (`appendPreResponseHandler`): ours takes the
+ * response there and ends the handler. Other functions that the handler has added are applied here.
+ */
+const respond = <E, R>(app: HttpApp.Default<E, R>, request: Request): HttpApp.HttpApp<Given, never, R> =>
+  Effect.suspend(() => {
+    let taken: Response | undefined
+    let isOver = false
+    const take: HttpApp.PreResponseHandler = (_request, response) => {
+      if (isOver) return Effect.succeed(response)
+      taken ??= response
+      return Effect.die(stop)
+    }
+    const ours = Option.some(take)
+    return Effect.gen(function*() {
+      yield* FiberRef.set(HttpApp.currentPreResponseHandlers, ours)
+      const exit = yield* Effect.exit(app)
+      const served = taken !== undefined
+      const response = taken ?? (Exit.isSuccess(exit) ? exit.value : yield* ofCause(exit.cause))
+      isOver = true
+      const added = yield* FiberRef.get(HttpApp.currentPreResponseHandlers)
+      return { response: yield* finish(added, request, response), served }
+    })
+  })
+
+/** What the server would make of it. Nobody else hears of the cause. */
+const ofCause = (cause: Cause.Cause<unknown>): Effect.Effect<Response> => {
+  if (Cause.isInterrupted(cause)) return Effect.interrupt
+  return Effect.flatMap(
+    HttpServerError.causeResponse(cause),
+    ([response]) => Effect.as(response.status < 500 ? Effect.void : logCause(cause), response)
+  )
+}
+
+const logCause = (cause: Cause.Cause<unknown>): Effect.Effect<void> =>
+  Effect.annotateLogs(Effect.logError("A shared handler failed", cause), { package: "effect-dlock" })
+
+/** What is added to every response before it is sent, like headers. */
+export const finish = (
+  added: Option.Option<HttpApp.PreResponseHandler>,
+  request: Request,
+  response: Response
+): Effect.Effect<Response> =>
+  Option.isNone(added)
+    ? Effect.succeed(response)
+    : Effect.catchAllCause(added.value(request, response), ofCause)
+
+export const produce = <E, R>(
+  app: HttpApp.Default<E, R>,
+  request: Request,
+  { named }: Shared,
+  limits: Body.Limits
+): HttpApp.HttpApp<Produced<Given>, never, R | Scope.Scope> =>
+  Effect.flatMap(respond(app, request), (given) => {
+    const { response, served } = given
+    if (Outcome.isForOne(response, limits.maxBytes, named) || !Cookies.isEmpty(response.cookies)) {
+      return Effect.succeed(notShared(given))
+    }
+    return Effect.catchAllCause(
+      Effect.map(bodyOf(response.body, limits), (body): Produced<Given> => {
+        if (body === undefined) return notShared(given)
+        if (body?._tag === "Long") {
+          const { contentLength, contentType } = response.body
+          const stream = HttpBody.stream(body.stream, contentType, contentLength)
+          return notShared({ response: HttpServerResponse.setBody(response, stream), served })
+        }
+        return { outcome: toOutcome(given, request, named, body?.bytes ?? null) }
+      }),
+      (cause) =>
+        Effect.map(ofCause(cause), (response) => ({ outcome: toOutcome({ response, served }, request, named, null) }))
+    )
+  })
+
+/** Null when there is none, undefined when it is of a kind that cannot be read here. */
+const bodyOf = (
+  body: HttpBody.HttpBody,
+  limits: Body.Limits
+): Effect.Effect<Body.Body<unknown> | null | undefined, unknown, Scope.Scope> => {
+  const whole = (bytes: Uint8Array) =>
+    Effect.succeed(bytes.length > limits.maxBytes ? undefined : { _tag: "Whole", bytes } as const)
+  switch (body._tag) {
+    case "Empty":
+      return Effect.succeed(null)
+    case "Uint8Array":
+      return whole(body.body)
+    case "Stream":
+      return Body.read(body.stream, limits)
+    case "Raw":
+      if (typeof body.body === "string") return whole(new TextEncoder().encode(body.body))
+      return body.body instanceof globalThis.Uint8Array ? whole(body.body) : Effect.succeed(undefined)
+    case "FormData":
+      return Effect.succeed(undefined)
+  }
+}
+
+const toOutcome = (
+  { response, served }: Given,
+  request: Request,
+  named: Shared["named"],
+  body: Uint8Array | null
+): Outcome.Response => ({
+  _tag: "Response",
+  status: response.status,
+  ...response.statusText === undefined ? {} : { statusText: response.statusText },
+  headers: Outcome.endToEnd(response.headers),
+  body,
+  vary: Outcome.variants(response.headers, request.headers, named),
+  ...served ? { served } : {}
+})
+
+/** The outcome for one of those who asked; none when it does not suit the request. */
+export const replay = (request: Request, outcome: Outcome.Outcome): Option.Option<Effect.Effect<Given>> => {
+  if (outcome._tag !== "Response" || !Outcome.suits(outcome, request.headers)) return Option.none()
+  const { body, served = false, status, statusText } = outcome
+  const headers = Object.fromEntries(outcome.headers)
+  const contentType = headers["content-type"]
+  const options = { status, statusText, headers }
+  return Option.some(Effect.sync(() => ({
+    served,
+    response: body === null
+      ? HttpServerResponse.empty(options)
+      : contentType === undefined
+      ? HttpServerResponse.raw(body, options)
+      : HttpServerResponse.uint8Array(body, { ...options, contentType })
+  })))
+}

@@ -1,0 +1,200 @@
+/** The assembly of HttpFanout: a flight for each request that may share its response. */
+import * as HttpApp from "@effect/platform/HttpApp"
+import * as HttpClient from "@effect/platform/HttpClient"
+import type * as HttpClientError from "@effect/platform/HttpClientError"
+import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
+import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
+import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
+import type * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Either from "effect/Either"
+import * as FiberRef from "effect/FiberRef"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import type * as Dlock from "../Dlock.js"
+import type { BackendError, FanoutError } from "../DlockError.js"
+import type * as HttpFanout from "../HttpFanout.js"
+import type { Limits } from "./http/body.js"
+import * as Client from "./http/client.js"
+import { Handover, type Produced } from "./http/handover.js"
+import * as Outcome from "./http/outcome.js"
+import * as Request from "./http/request.js"
+import * as Server from "./http/server.js"
+import * as Options from "./options.js"
+import { Dlock as Tag } from "./tag.js"
+
+interface Settings<Asking> {
+  readonly vary: ReadonlyArray<string>
+  readonly key: HttpFanout.Options<Asking>["key"]
+  readonly limits: Limits
+  readonly fanout: {
+    readonly schema: typeof Outcome.schema
+    readonly ttl: Duration.DurationInput | undefined
+    readonly keep: Duration.DurationInput | undefined
+    readonly maxPayloadBytes: number
+    readonly onBackendError: "run" | "fail"
+  }
+}
+
+const defaults = { maxBodyBytes: 524_288, maxBodyTime: "5 seconds" } as const
+
+/** For what is beside the body: headers, and the words of an error. */
+const besideBytes = 131_072
+
+const decode = <Asking>(options: HttpFanout.Options<Asking>): Either.Either<Settings<Asking>, Options.Mistake> =>
+  Either.gen(function*() {
+    const { keep, key, onBackendError = "run", ttl, vary = [] } = options
+    const maxBytes = yield* Options.payloadBytes("maxBodyBytes", options.maxBodyBytes ?? defaults.maxBodyBytes)
+    const maxMillis = yield* Options.finiteMillis("maxBodyTime", options.maxBodyTime ?? defaults.maxBodyTime)
+    // Base64 makes four bytes of three.
+    const fanout = { ttl, keep, onBackendError, maxPayloadBytes: Math.ceil(maxBytes / 3) * 4 + besideBytes }
+    yield* Options.decodeFanout(fanout, { ttlMillis: maxMillis, maxPayloadBytes: maxBytes })
+    return {
+      vary: Request.normalized(vary),
+      key,
+      limits: { maxBytes, maxTime: Duration.millis(maxMillis) },
+      fanout: { ...fanout, schema: Outcome.schema }
+    }
+  })
+
+/** The ids whose jobs this fiber is a part of. One that asked for its own would wait for itself. */
+const within = FiberRef.unsafeMake<ReadonlyArray<string>>([])
+
+/** How one request takes part. */
+interface Part<A, E, R> {
+  readonly produce: Effect.Effect<Produced<A>, never, R | Scope.Scope>
+  readonly replay: (outcome: Outcome.Outcome) => Option.Option<Effect.Effect<A, E>>
+  /** The request as it would be without all this. */
+  readonly alone: Effect.Effect<A, E, R>
+}
+
+const takePart = <A, E, R, Asking>(
+  dlock: Dlock.Service,
+  settings: Settings<Asking>,
+  { id }: Request.Shared,
+  wantsFresh: boolean,
+  { alone, produce, replay }: Part<A, E, R>
+): Effect.Effect<A, E | BackendError | FanoutError, R> =>
+  Effect.suspend(() => {
+    const handover = new Handover<A>()
+    const options = wantsFresh ? { ...settings.fanout, keep: undefined } : settings.fanout
+    const job = Effect.locallyWith(
+      Effect.flatMap(handover.job(produce), Outcome.toExit),
+      within,
+      (ids) => [...ids, id]
+    )
+    // The platform runs middleware uninterruptibly. Waiting for another is no reason to stay.
+    return Effect.interruptible(dlock.fanout(id, job, options)).pipe(
+      Effect.catchAll((error): Effect.Effect<Outcome.Outcome, BackendError | FanoutError> => {
+        switch (error._tag) {
+          case "BackendError":
+          case "FanoutError":
+            return settings.fanout.onBackendError === "fail" ? Effect.fail(error) : Effect.succeed(Outcome.alone)
+          case "InvalidKeyError":
+            return Effect.die(error)
+          default:
+            return Effect.succeed(error)
+        }
+      }),
+      Effect.flatMap((outcome) =>
+        Effect.flatMap(outcome._tag === "Alone" ? handover.take : Effect.succeedNone, (live) =>
+          Option.isSome(live)
+            ? Effect.succeed(live.value)
+            : Option.getOrElse(replay(outcome), () => alone))
+      ),
+      Effect.ensuring(handover.leave)
+    )
+  })
+
+// ----------------------------------------------------------------------------------------------------------- client
+
+/** What every client of the platform is made of, though its type does not say so. */
+interface Parts<E, R> {
+  readonly postprocess: HttpClient.HttpClient.Postprocess<E, R>
+}
+
+export const client =
+  (options: HttpFanout.Options<HttpClientRequest.HttpClientRequest> = {}) =>
+  <E extends HttpClientError.HttpClientError, R>(
+    self: HttpClient.HttpClient.With<E, R>
+  ): Effect.Effect<
+    HttpClient.HttpClient.With<HttpClientError.HttpClientError | BackendError | FanoutError, R>,
+    never,
+    Tag
+  > =>
+    Effect.flatMap(Tag, (dlock) => {
+      const decoded = decode(options)
+      if (Either.isLeft(decoded)) return Effect.die(decoded.left)
+      const settings = decoded.right
+      // SAFETY: see `Parts`. A test would fail.
+      const { postprocess } = self as unknown as Parts<E, R>
+      return Effect.succeed(HttpClient.transform(self, (alone, request) => {
+        const asked = Client.asked(request, settings.key?.(request))
+        return Effect.flatMap(shareUnlessWithin("http-client/1", asked, settings.vary), (shared) => {
+          if (Option.isNone(shared)) return alone
+          // Of its own: `HttpClient.withScope` aborts a request, which is known by its identity, with its caller's scope.
+          const own = HttpClientRequest.setHeaders(request, {})
+          return takePart<
+            HttpClientResponse.HttpClientResponse,
+            HttpClientError.HttpClientError,
+            R,
+            HttpClientRequest.HttpClientRequest
+          >(dlock, settings, shared.value, Request.wantsFresh(request.headers), {
+            produce: Client.produce(postprocess(Effect.succeed(own)), request, shared.value, settings.limits),
+            replay: (outcome) => Client.replay(request, outcome),
+            alone
+          })
+        })
+      }))
+    })
+
+const shareUnlessWithin = (namespace: Request.Namespace, asked: Request.Asked, vary: ReadonlyArray<string>) =>
+  Effect.zipWith(
+    Request.share(namespace, asked, vary),
+    FiberRef.get(within),
+    (shared, ids) => Option.filter(shared, ({ id }) => !ids.includes(id))
+  )
+
+// ------------------------------------------------------------------------------------------------------- middleware
+
+export const middleware = (options: HttpFanout.Options<HttpServerRequest.HttpServerRequest> = {}) => {
+  const decoded = decode(options)
+  return <E, R>(app: HttpApp.Default<E, R>): HttpApp.Default<E | BackendError | FanoutError, R | Tag> => {
+    if (Either.isLeft(decoded)) return Effect.die(decoded.left)
+    const settings = decoded.right
+    return Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => {
+      const asked = Server.asked(request, settings.key?.(request))
+      return Effect.flatMap(shareUnlessWithin("http-server/1", asked, settings.vary), (shared) => {
+        if (Option.isNone(shared)) return app
+        return Effect.flatMap(Tag, (dlock) =>
+          Effect.flatMap(
+            takePart<Server.Given, E, R | HttpServerRequest.HttpServerRequest, HttpServerRequest.HttpServerRequest>(
+              dlock,
+              settings,
+              shared.value,
+              Request.wantsFresh(request.headers),
+              {
+                produce: Server.produce(app, request, shared.value, settings.limits),
+                replay: (outcome) => Server.replay(request, outcome),
+                alone: Effect.map(app, (response) => ({ response, served: false }))
+              }
+            ),
+            (given) => finished(given, request)
+          ))
+      })
+    })
+  }
+}
+
+/** The server adds nothing to the response of a middleware of `HttpServer.serve`: its functions ran inside of that. */
+const finished = (
+  { response, served }: Server.Given,
+  request: HttpServerRequest.HttpServerRequest
+): Effect.Effect<HttpServerResponse.HttpServerResponse> =>
+  served
+    ? Effect.flatMap(
+      FiberRef.get(HttpApp.currentPreResponseHandlers),
+      (added) => Server.finish(added, request, response)
+    )
+    : Effect.succeed(response)

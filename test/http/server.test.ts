@@ -1,0 +1,5 @@
+import { serverSuite, withoutRedis } from "./server.js"
+import { worlds } from "./world.js"
+
+for (const world of worlds) serverSuite(world)
+withoutRedis()

@@ -1,0 +1,155 @@
+/** Which requests to a server share a run of its handler, and what each client gets. */
+import type { HttpServerRequest } from "@effect/platform"
+import { HttpApp, HttpServerResponse } from "@effect/platform"
+import { assert, describe, it } from "@effect/vitest"
+import { Duration, Effect, Logger, LogLevel, Runtime } from "effect"
+import * as HttpFanout from "../../src/HttpFanout.js"
+import { Dlock } from "../../src/index.js"
+import type { World } from "./world.js"
+import { processes, until } from "./world.js"
+
+type Options = HttpFanout.RunOptions<HttpServerRequest.HttpServerRequest>
+type Handler = HttpApp.Default<unknown>
+
+/** The same routes in two processes. Each handler is counted, and answers when the gate is open. */
+const twoServers = (world: World, answer: Handler, options?: Options) =>
+  Effect.gen(function*() {
+    const { seen, services } = yield* processes(world, 2)
+    const gate = yield* Effect.makeLatch()
+    const counts = { runs: 0, ends: 0 }
+    const app: Handler = Effect.zipRight(Effect.sync(() => void counts.runs++), gate.whenOpen(answer)).pipe(
+      Effect.ensuring(Effect.sync(() => void counts.ends++))
+    )
+    const quiet = yield* Effect.runtime<never>().pipe(Logger.withMinimumLogLevel(LogLevel.None))
+    const [a, b] = services.map((dlock) => {
+      const guarded = HttpFanout.middleware(options)(app).pipe(Effect.provideService(Dlock.Dlock, dlock))
+      const handle = HttpApp.toWebHandlerRuntime(Runtime.make(quiet))(guarded)
+      return (request: Request) => Effect.promise(() => handle(request))
+    }) as [(request: Request) => Effect.Effect<Response>, (request: Request) => Effect.Effect<Response>]
+    return { a, b, counts, gate, seen }
+  })
+
+const text = (body: string) => Effect.succeed(HttpServerResponse.text(body, { headers: { "x-custom": "yes" } }))
+const get = (path = "/", init?: RequestInit) => new Request(`http://shop.example${path}`, init)
+
+export const serverSuite = (world: World): void => {
+  const test = it.scopedLive
+
+  describe(`requests share a handler: ${world.name}`, () => {
+    test("100 identical requests to two processes run it once, and all get its status, headers and bytes", () =>
+      Effect.gen(function*() {
+        const bytes = Uint8Array.from({ length: 1_000 }, (_, i) => i % 256)
+        const answer = HttpServerResponse.uint8Array(bytes, {
+          status: 203,
+          contentType: "image/png",
+          headers: { "x-custom": "yes" }
+        })
+        const { a, b, counts, gate, seen } = yield* twoServers(world, Effect.succeed(answer))
+        const fibers = yield* Effect.fork(Effect.all(
+          Array.from({ length: 100 }, (_, i) => (i % 2 ? a : b)(get("/report?a=1"))),
+          { concurrency: "unbounded" }
+        ))
+        yield* until("all take part", () => seen.ids.length === 100 && seen.joins >= 2)
+        yield* gate.open
+        for (const response of yield* fibers) {
+          assert.strictEqual(response.status, 203)
+          assert.strictEqual(response.headers.get("x-custom"), "yes")
+          assert.strictEqual(response.headers.get("content-type"), "image/png")
+          assert.deepStrictEqual(new Uint8Array(yield* Effect.promise(() => response.arrayBuffer())), bytes)
+        }
+        assert.strictEqual(counts.runs, 1)
+      }))
+
+    const alone: Record<string, readonly [Request, Request, Options?]> = {
+      "another path": [get("/a"), get("/b")],
+      "another host": [get("/"), new Request("http://other.example/")],
+      "another method": [get("/"), get("/", { method: "HEAD" })],
+      "another value of a header in `vary`": [
+        get("/", { headers: { accept: "a" } }),
+        get("/", { headers: { accept: "b" } }),
+        { vary: ["Accept"] }
+      ],
+      "credentials that nothing names": [
+        get("/", { headers: { authorization: "x" } }),
+        get("/", { headers: { authorization: "x" } })
+      ],
+      "a method that changes something": [get("/", { method: "POST" }), get("/", { method: "POST" })]
+    }
+    for (const [name, [one, other, options]] of Object.entries(alone)) {
+      test(`${name} shares nothing`, () =>
+        Effect.gen(function*() {
+          const { a, b, counts, gate } = yield* twoServers(world, text("x"), options)
+          const fiber = yield* Effect.fork(Effect.all([a(one), b(other)], { concurrency: 2 }))
+          yield* until("both run", () => counts.runs === 2)
+          yield* gate.open
+          for (const response of yield* fiber) assert.strictEqual(response.status, 200)
+        }))
+    }
+
+    for (const [name, answer] of [["fails", Effect.fail("no")], ["dies", Effect.dieMessage("bug")]] as const) {
+      test(`a handler that ${name} answers all with its 500, and runs once`, () =>
+        Effect.gen(function*() {
+          const { a, b, counts, gate, seen } = yield* twoServers(world, answer)
+          const fiber = yield* Effect.fork(Effect.all([a(get()), a(get()), b(get())], { concurrency: 3 }))
+          yield* until("all take part", () => seen.ids.length === 3 && seen.joins >= 2)
+          yield* gate.open
+          for (const response of yield* fiber) assert.strictEqual(response.status, 500)
+          assert.strictEqual(counts.runs, 1)
+        }))
+    }
+
+    test("a response with a cookie is for one: everybody's handler runs", () =>
+      Effect.gen(function*() {
+        const answer = Effect.map(text("x"), HttpServerResponse.unsafeSetCookie("session", "secret"))
+        const { a, b, counts, gate, seen } = yield* twoServers(world, answer)
+        const fiber = yield* Effect.fork(Effect.all([a(get()), b(get())], { concurrency: 2 }))
+        yield* until("both take part", () => seen.joins === 2)
+        yield* gate.open
+        for (const response of yield* fiber) assert.include(response.headers.get("set-cookie") ?? "", "session")
+        assert.strictEqual(counts.runs, 2)
+      }))
+
+    test("a client that goes away leaves alone, and the last one ends the handler", () =>
+      Effect.gen(function*() {
+        const { a, counts, gate, seen } = yield* twoServers(world, text("x"))
+        const leaves = new AbortController()
+        yield* Effect.fork(Effect.exit(a(get("/", { signal: leaves.signal }))))
+        yield* until("it runs", () => counts.runs === 1)
+        const stays = yield* Effect.fork(a(get()))
+        yield* until("both take part", () => seen.ids.length === 2)
+        leaves.abort()
+        yield* gate.open
+        assert.strictEqual((yield* stays).status, 200)
+        assert.deepStrictEqual(counts, { runs: 1, ends: 1 })
+        yield* gate.close
+        const last = new AbortController()
+        yield* Effect.fork(Effect.exit(a(get("/", { signal: last.signal }))))
+        yield* until("it runs again", () => counts.runs === 2)
+        last.abort()
+        yield* until("it was ended", () => counts.ends === 2)
+      }))
+  })
+}
+
+/** A Redis that nobody answers for. */
+export const withoutRedis = (): void => {
+  describe("without Redis", () => {
+    it.scopedLive("a handler runs once for the callers of its process, after commandTimeout", () =>
+      Effect.gen(function*() {
+        let runs = 0
+        const app = Effect.zipRight(Effect.sync(() => void runs++), Effect.delay(text("x"), "100 millis"))
+        const guarded = HttpFanout.middleware()(app)
+        const runtime = yield* Effect.runtime<Dlock.Dlock>()
+        const handle = HttpApp.toWebHandlerRuntime(runtime)(guarded)
+        const [took, responses] = yield* Effect.timed(
+          Effect.promise(() => Promise.all([handle(get()), handle(get()), handle(get())]))
+        )
+        assert.deepStrictEqual(responses.map(({ status }) => status), [200, 200, 200])
+        assert.strictEqual(runs, 1)
+        assert.isBelow(Duration.toMillis(took), 3_000)
+      }).pipe(
+        Effect.provide(Dlock.layerRedis({ url: "redis://127.0.0.1:1", commandTimeout: "200 millis" })),
+        Logger.withMinimumLogLevel(LogLevel.None)
+      ))
+  })
+}
