@@ -2,7 +2,9 @@
  * One process of an application, as the fault tests start, freeze and kill them. `argv` says its role and how to reach
  * Redis; it reports by messages, stamped by the clock that all processes of a machine share.
  */
+import { FetchHttpClient, HttpClient } from "@effect/platform"
 import { Effect, Exit, Fiber, Logger, LogLevel } from "effect"
+import * as HttpFanout from "../../src/HttpFanout.js"
 import { Dlock, PubSubLayer, RedisLayer } from "../../src/index.js"
 import { monotonicMicros } from "../support/workers.js"
 import { takeKeys, takePermits } from "./contending.js"
@@ -90,12 +92,45 @@ const askAll = Effect.gen(function*() {
   }).pipe(Effect.forever)
 })
 
+/** When told to: asks an upstream `count` times at once, and says which different bodies came. */
+const request = Effect.gen(function*() {
+  const client = yield* Effect.flatMap(HttpClient.HttpClient, HttpFanout.client())
+  const ask = Effect.flatMap(client.get(key), (response) => response.text)
+  yield* told("ask")
+  const bodies = yield* Effect.replicateEffect(ask, count, { concurrency: "unbounded" })
+  yield* send("got", { count: bodies.length, bodies: [...new Set(bodies)] })
+  return yield* Effect.never
+}).pipe(Effect.provide(FetchHttpClient.layer))
+
+/** Asks again and again, `count` times at once. A job says when it began and when it ended, and gives its name. */
+const askOn = Effect.gen(function*() {
+  let jobs = 0
+  const job = Effect.suspend(() => {
+    const name = `${process.pid}/${++jobs}`
+    return Effect.acquireUseRelease(
+      send("began", { name }),
+      () => Effect.as(Effect.sleep(options.jobMillis), name),
+      () => send("ended", { name })
+    )
+  })
+  const ask = Effect.suspend(() => {
+    const askedAt = monotonicMicros()
+    return Effect.flatMap(
+      Effect.exit(Dlock.fanout(key, job)),
+      (exit) => send("answered", { askedAt, told: tagOf(exit), name: Exit.isSuccess(exit) ? exit.value : undefined })
+    )
+  })
+  return yield* Effect.replicateEffect(Effect.forever(ask), count, { concurrency: "unbounded" })
+})
+
 const roles: Record<string, Effect.Effect<unknown, unknown, Dlock.Dlock>> = {
   hold: Effect.scoped(hold),
   queue: Effect.scoped(queue),
   write,
   lead,
   ask: askAll,
+  askOn,
+  request: Effect.scoped(request),
   check: Effect.scoped(check),
   use,
   useUntilSilent,
