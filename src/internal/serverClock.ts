@@ -1,23 +1,35 @@
 /**
- * What a store's clock shows at most by now, from the last time it was read (R3). It only bounds how late a command may
- * still be carried out; no lease is ever judged by it.
+ * What a store's clock shows at most by now, from what it has told (R3, R32). No lease is ever judged by it.
+ *
+ * A reply bounds the difference of the two clocks on both sides: the server read its clock after the command was sent, and
+ * before the reply came. The lowest upper bound counts, loosened by what two clocks may drift apart: a single slow reply
+ * would be off by all the time that it took. One that lies above it shows that the server's clock was stepped forward, and
+ * counts alone.
  */
 export interface ServerClock {
   readonly synchronized: () => boolean
-  /** The server showed `serverMillis` at some moment after `sentAt`. */
-  readonly learn: (serverMillis: number, sentAt: number) => void
+  /** The server showed `serverMillis` at some moment between the two. */
+  readonly learn: (serverMillis: number, sentAt: number, receivedAt: number) => void
   /** An upper bound of what the server shows at the local time `now`. */
   readonly atMost: (now: number) => number
 }
 
+const drift = 0.01
+
 export const make = (): ServerClock => {
   let offset: number | undefined
+  let learnedAt = 0
+  const offsetAt = (now: number): number => (offset ?? 0) + drift * Math.max(0, now - learnedAt)
   return {
     synchronized: () => offset !== undefined,
-    learn: (serverMillis, sentAt) => {
-      offset = serverMillis - sentAt
+    learn: (serverMillis, sentAt, receivedAt) => {
+      const known = offsetAt(receivedAt)
+      const isStepped = serverMillis - receivedAt > known + 1
+      const atMost = serverMillis - sentAt + drift * (receivedAt - sentAt)
+      offset = offset === undefined || isStepped ? atMost : Math.min(known, atMost)
+      learnedAt = receivedAt
     },
     // One millisecond more: the server's reading was rounded down.
-    atMost: (now) => Math.ceil(now + (offset ?? 0)) + 1
+    atMost: (now) => Math.ceil(now + offsetAt(now)) + 1
   }
 }

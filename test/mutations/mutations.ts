@@ -476,7 +476,7 @@ const client = [
     ]
   ]),
   ...inFile("src/internal/serverClock.ts", [
-    ["notAfter lies in the past", "R3", "Math.ceil(now + (offset ?? 0)) + 1", "Math.ceil(offset ?? 0)"]
+    ["notAfter lies in the past", "R3", "Math.ceil(now + offsetAt(now)) + 1", "Math.ceil(offset ?? 0)"]
   ]),
   ...inFile("src/internal/redis/store.ts", [
     ["an acquire is sent after its leave", "R15", "for (const { token } of items) this.later.delete(token)", ""],

@@ -29,7 +29,7 @@ export const make = (world: World, process: Process, link: Link, ear: Ear): Stor
     read: (value: A) => Effect.Effect<B, BackendError>
   ): Effect.Effect<B, BackendError> =>
     link.exchange<A, B>(operation, () => ({ inbox, ...makeCommand() }), (value, shown, sentAt) => {
-      serverClock.learn(shown, sentAt)
+      serverClock.learn(shown, sentAt, process.now())
       return read(value)
     })
 

@@ -44,7 +44,7 @@ export const make = (link: Link): Effect.Effect<Runner> =>
             const reply = script.decode(raw)
             // Our own script cannot answer that.
             if (Either.isLeft(reply)) return Effect.die(reply.left)
-            serverClock.learn(reply.right[0], sentAt)
+            serverClock.learn(reply.right[0], sentAt, monotonic(clock))
             return read(reply.right)
           }
         }
@@ -53,7 +53,7 @@ export const make = (link: Link): Effect.Effect<Runner> =>
     const synchronize = link.exchange("time", () => ({
       send: (client) => client.time(),
       receive: ([seconds, micros], sentAt) => {
-        serverClock.learn(Number(seconds) * 1000 + Number(micros) / 1000, sentAt)
+        serverClock.learn(Number(seconds) * 1000 + Math.floor(Number(micros) / 1000), sentAt, monotonic(clock))
         return Effect.void
       }
     }))
