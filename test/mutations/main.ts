@@ -2,10 +2,12 @@
  * `npm run mutations [-- --only <pattern>] [--seeds 150]`: makes each mistake of mutations.ts in a copy of the project, and
  * says what finds it: a seed of the simulation, or else a test. Fails when one is not found.
  */
-import { spawnSync } from "node:child_process"
+import { spawn } from "node:child_process"
+import { once } from "node:events"
 import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
+import { text as textOf } from "node:stream/consumers"
 import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
 import type { Mutation } from "./mutations.js"
@@ -21,8 +23,9 @@ const root = fileURLToPath(new URL("../../", import.meta.url))
 const copy = fs.mkdtempSync(path.join(os.tmpdir(), "mutations-"))
 const result = path.join(copy, "result.json")
 
-/** A mistake may be an endless loop. */
-const timeoutMillis = 120_000
+/** A mistake may be an endless loop, or leave a test waiting for ever. */
+const timeoutMillis = 240_000
+const testTimeoutMillis = 20_000
 
 const prepare = (): void => {
   for (const name of ["src", "test", "package.json", "tsconfig.json", "vitest.config.ts"]) {
@@ -31,39 +34,67 @@ const prepare = (): void => {
   fs.symlinkSync(fs.realpathSync(path.join(root, "node_modules")), path.join(copy, "node_modules"))
 }
 
-const run = (...args: ReadonlyArray<string>) =>
-  spawnSync(process.execPath, args, { cwd: copy, encoding: "utf8", timeout: timeoutMillis, killSignal: "SIGKILL" })
+/** In a process group of its own: a run that does not end is killed with all that it has started. */
+const run = async (...args: ReadonlyArray<string>) => {
+  const child = spawn(process.execPath, args, { cwd: copy, detached: true, stdio: ["ignore", "pipe", "ignore"] })
+  const kill = () => {
+    try {
+      process.kill(-child.pid!, "SIGKILL")
+    } catch {
+      // It has ended.
+    }
+  }
+  process.once("exit", kill)
+  const timer = setTimeout(kill, timeoutMillis)
+  const [[status], stdout] = await Promise.all([once(child, "exit"), textOf(child.stdout)])
+  clearTimeout(timer)
+  kill()
+  process.off("exit", kill)
+  return { status, stdout }
+}
 
 /** What the simulation has against it, if anything. */
-const bySimulation = (): string | undefined => {
-  const { status, stdout } = run("--import", "tsx", "test/simulation/main.ts", "--seeds", values.seeds, "--bail")
+const bySimulation = async (): Promise<string | undefined> => {
+  const { status, stdout } = await run("--import", "tsx", "test/simulation/main.ts", "--seeds", values.seeds, "--bail")
   if (status === 0) return undefined
   return /^seed .*$/m.exec(stdout)?.[0].slice(0, 70) ?? "simulation: does not end"
 }
 
-/** The first test that fails, if one does. */
-const failing = (...args: ReadonlyArray<string>): string | undefined => {
-  fs.rmSync(result, { force: true })
-  const reporter = ["--reporter=json", `--outputFile=${result}`]
-  const { status } = run("node_modules/vitest/vitest.mjs", "run", ...args, "--bail", "1", ...reporter)
-  if (status === 0) return undefined
-  if (!fs.existsSync(result)) return "tests: do not end"
-  const { testResults } = JSON.parse(fs.readFileSync(result, "utf8")) as {
-    testResults: ReadonlyArray<{ name: string; assertionResults: ReadonlyArray<{ status: string; title: string }> }>
-  }
-  for (const { assertionResults, name } of testResults) {
-    const failed = assertionResults.find((one) => one.status === "failed")
-    if (failed) return `${path.relative(copy, name)}: ${failed.title}`
-  }
-  return "tests: do not run"
+interface Failure {
+  readonly file: string
+  /** Absent when the file does not even run, or does not end. */
+  readonly title?: string
 }
 
-/** Twice: a test may fail by itself on a busy machine. */
-const bySuites = (suites: ReadonlyArray<string>): string | undefined => {
-  const first = failing(...suites)
-  return first === undefined || !first.startsWith("test/")
-    ? first
-    : failing(first.slice(0, first.indexOf(":"))) && first
+/** What fails, if anything does. It stops at the first failure, and what runs beside that may fail by being stopped. */
+const failing = async (...args: ReadonlyArray<string>): Promise<ReadonlyArray<Failure>> => {
+  fs.rmSync(result, { force: true })
+  const reporter = ["--reporter=json", `--outputFile=${result}`, `--testTimeout=${testTimeoutMillis}`]
+  const { status } = await run("node_modules/vitest/vitest.mjs", "run", ...args, "--bail", "1", ...reporter)
+  if (status === 0) return []
+  if (!fs.existsSync(result)) return [{ file: "tests that do not end" }]
+  const { testResults } = JSON.parse(fs.readFileSync(result, "utf8")) as {
+    testResults: ReadonlyArray<{
+      name: string
+      message: string
+      assertionResults: ReadonlyArray<{ status: string; fullName: string }>
+    }>
+  }
+  return testResults.flatMap(({ assertionResults, message, name }): ReadonlyArray<Failure> => {
+    const file = path.relative(copy, name)
+    if (message !== "") return [{ file }]
+    return assertionResults.flatMap(({ fullName, status }) => status === "failed" ? [{ file, title: fullName }] : [])
+  })
+}
+
+/** Each once more, by itself: a test may fail by itself on a busy machine. */
+const bySuites = async (suites: ReadonlyArray<string>): Promise<string | undefined> => {
+  for (const { file, title } of await failing(...suites)) {
+    if (title === undefined) return file
+    const again = await failing(file, "-t", title.replace(/[^\w\s]/g, "."))
+    if (again.length > 0) return `${file}: ${title}`
+  }
+  return undefined
 }
 
 /** The simulation runs the engine and the memory store, and the bookkeeping of the Redis store. No Lua. */
@@ -79,7 +110,7 @@ const suitesOf = ({ file }: Mutation): ReadonlyArray<ReadonlyArray<string>> =>
     ? [["test/store/memory.test.ts", "test/store/model.test.ts"], ["test/dlock"]]
     : [["test/engine", "test/dlock"], ["test/faults"]]
 
-const finds = (mutation: Mutation): string | undefined => {
+const finds = async (mutation: Mutation): Promise<string | undefined> => {
   const file = path.join(copy, mutation.file)
   const text = fs.readFileSync(file, "utf8")
   const parts = text.split(mutation.find)
@@ -88,8 +119,8 @@ const finds = (mutation: Mutation): string | undefined => {
   }
   fs.writeFileSync(file, parts.join(mutation.replace))
   try {
-    let found = isSimulated(mutation) ? bySimulation() : undefined
-    for (const suites of suitesOf(mutation)) found ??= bySuites(suites)
+    let found = isSimulated(mutation) ? await bySimulation() : undefined
+    for (const suites of suitesOf(mutation)) found ??= await bySuites(suites)
     return found
   } finally {
     fs.writeFileSync(file, text)
@@ -97,15 +128,18 @@ const finds = (mutation: Mutation): string | undefined => {
 }
 
 prepare()
+let tried = 0
 let survivors = 0
 try {
   // A test that fails anyway finds nothing.
-  const broken = bySimulation() ?? bySuites(["test/store", "test/engine", "test/dlock"])
+  const broken = await bySimulation() ?? await bySuites(["test/store", "test/engine", "test/dlock"])
   if (broken !== undefined) throw new Error(`Without any mutation: ${broken}`)
+  console.log("| mistake | file | rule | found by | |\n| --- | --- | --- | --- | --- |")
   for (const mutation of mutations) {
     if (!only.test(`${mutation.rule} ${mutation.name} ${mutation.file}`)) continue
+    tried++
     const startedAt = performance.now()
-    const found = finds(mutation)
+    const found = await finds(mutation)
     if (found === undefined) survivors++
     const seconds = ((performance.now() - startedAt) / 1000).toFixed(0)
     const where = path.basename(mutation.file)
@@ -114,5 +148,5 @@ try {
 } finally {
   fs.rmSync(copy, { recursive: true, force: true })
 }
-console.log(`${survivors} not found`)
+console.log(`\n${tried} mistakes, ${survivors} not found`)
 process.exitCode = survivors > 0 ? 1 : 0
