@@ -41,7 +41,10 @@ const fromArray = (leases: ReadonlyArray<Lease>): Holding | undefined => {
 const pruned = (holding: Holding | undefined): Holding | undefined =>
   fromArray(toArray(holding).filter(isInForce).reverse())
 
-const push = (rest: Holding | undefined, lease: Lease): Holding => {
+/** Whoever takes one lock after the other keeps only the last of them. */
+const push = (all: Holding | undefined, lease: Lease): Holding => {
+  let rest = all
+  while (rest !== undefined && !isInForce(rest.lease)) rest = rest.rest
   const { length, pruneAt } = rest ?? { length: 0, pruneAt: pruneAtMin }
   return length >= pruneAt ? push(pruned(rest), lease) : { lease, rest, length: length + 1, pruneAt }
 }

@@ -478,6 +478,20 @@ const client = [
   ...inFile("src/internal/serverClock.ts", [
     ["notAfter lies in the past", "R3", "Math.ceil(now + offsetAt(now)) + 1", "Math.ceil(offset ?? 0)"]
   ]),
+  ...inFile("src/internal/redis/link.ts", [
+    [
+      "an acquire that the server did not know is sent again for a caller that has gone",
+      "R15",
+      "const isGone = () => RuntimeFlags.interruptible(runtimeFlags) && isInterrupted(caller)",
+      "const isGone = () => false"
+    ],
+    [
+      "a leave that the server did not know is not sent again",
+      "R15",
+      "const isGone = () => RuntimeFlags.interruptible(runtimeFlags) && isInterrupted(caller)",
+      "const isGone = () => isInterrupted(caller)"
+    ]
+  ]),
   ...inFile("src/internal/redis/store.ts", [
     ["an acquire is sent after its leave", "R15", "for (const { token } of items) this.later.delete(token)", ""],
     [

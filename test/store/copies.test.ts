@@ -249,6 +249,23 @@ describe("a copy of an acquire that the network kept", () => {
       assert.strictEqual((yield* a.inspect()).used, 0)
     }))
 
+  it.scopedLive("a leave is sent again by a caller that was interrupted but waits for it, by a server that had lost the script", () =>
+    Effect.gen(function*() {
+      const { url } = yield* redis
+      const { a, deliver, stall, untilSent } = yield* breakable(url)
+      const admin = yield* openClient(url)
+      yield* a.once("A")
+      yield* Effect.promise(() => admin.script("FLUSH"))
+      yield* stall
+      const leaving = yield* Effect.fork(Effect.uninterruptible(a.leave("A")))
+      yield* untilSent(1)
+      yield* Fiber.interruptFork(leaving)
+      yield* Effect.yieldNow()
+      yield* deliver
+      yield* Fiber.await(leaving)
+      assert.strictEqual((yield* a.inspect()).used, 0)
+    }))
+
   it.scopedLive("costs no tombstone when the acquire was answered on its own connection", () =>
     Effect.gen(function*() {
       const { a, client, left } = yield* world
