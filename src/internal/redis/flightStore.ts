@@ -120,12 +120,21 @@ export class RedisFlightStore implements FlightStore {
   readonly refuse: FlightStore["refuse"] = ({ id, token }) =>
     this.runner.run(Scripts.refuse, () => ({ flight: this.keysOf(id), token }), () => Effect.void)
 
-  readonly leave: FlightStore["leave"] = ({ id, token }) =>
-    this.runner.run(
+  // Its tombstone stands until then: that must be a time of the server's.
+  readonly leave: FlightStore["leave"] = (request) =>
+    Effect.suspend(() =>
+      this.runner.synchronized()
+        ? this.leaveOnce(request)
+        : Effect.zipRight(this.runner.synchronize, this.leaveOnce(request))
+    )
+
+  leaveOnce({ id, token }: Parameters<FlightStore["leave"]>[0]): Effect.Effect<void, BackendError> {
+    return this.runner.run(
       Scripts.leaveFlight,
       () => ({ flight: this.keysOf(id), token, buriedUntil: this.notAfter() }),
       () => Effect.void
     )
+  }
 
   readonly fetch: FlightStore["fetch"] = ({ id, token }) =>
     this.runner.run(

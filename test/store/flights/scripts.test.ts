@@ -37,6 +37,15 @@ const world = Effect.gen(function*() {
   return { a, b, client, id, keys, now, join, left, ttls }
 })
 
+it.scopedLive("a leave that is the first that a process asks keeps its mark for commandTimeout, by the server's clock", () =>
+  Effect.gen(function*() {
+    const { id, ttls } = yield* world
+    const { store } = yield* connectRedis(url, { silent: true })
+    yield* store.flights.leave({ id, token: "A" })
+    for (const millis of yield* ttls) assert.isAtMost(millis, 60_000)
+    assert.isAbove(Math.max(...yield* ttls), 0)
+  }))
+
 describe("a join of a flight", () => {
   it.scopedLive("that arrives after its notAfter creates nothing (R3)", () =>
     Effect.gen(function*() {
