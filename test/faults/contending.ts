@@ -4,6 +4,7 @@
  * force: so a process that is stopped between the two claims nothing.
  */
 import { Duration, Effect, Exit, Fiber } from "effect"
+import type { Lock } from "../../src/index.js"
 import { Dlock } from "../../src/index.js"
 import { monotonicMicros } from "../support/workers.js"
 import { tagOf } from "./services.js"
@@ -12,17 +13,23 @@ export interface ContenderOptions {
   readonly key: string
   /** How many contend in this process. */
   readonly count: number
-  readonly permits: number
   readonly ttl: number
 }
 
-/** One turn of one contender, in four messages: its process may not live to send the next. */
+/** One turn of one contender, in some messages: its process may not live to send the next. `turn` is unique in it. */
 export type TurnMessage =
   & { readonly turn: number; readonly at: number }
   & (
-    | { readonly type: "asked" }
-    | { readonly type: "entered"; readonly fence: number }
-    /** Sent before the permit is given back: a process that is killed then has still said so. */
+    | { readonly type: "asked"; readonly what: string }
+    /** `until` is the end of the lease, as the process knows it. */
+    | {
+      readonly type: "entered"
+      readonly fences: ReadonlyArray<readonly [key: string, fence: number]>
+      readonly until: number
+    }
+    /** The lease lasts for longer than was said so far. */
+    | { readonly type: "renewed"; readonly until: number }
+    /** Sent before the lease is given back: a process that is killed then has still said so. */
     | { readonly type: "leaving" }
     /** `told` is how the turn ended. What was lost was left when its lease ended, or when that was told if it was sooner. */
     | {
@@ -67,60 +74,93 @@ const writeEveryMillis = 3
 /** Mostly short; now and then so long that the lease has to be renewed. */
 const holdMillis = (ttl: number): number => Math.random() < 0.02 ? 1.5 * ttl : 15 * Math.random()
 
-/** Takes a permit, and writes while the lease lets it. */
-export const takePermits = ({ count, key, permits, ttl }: ContenderOptions) =>
-  Effect.flatMap(Dlock.semaphore(key, { permits }), (semaphore) => {
-    let turns = 0
-    const turn = Effect.suspend(() => {
-      const turn = ++turns
-      const writes: Array<number> = []
-      let leaseEnd = 0
-      let lastAt = 0
-      send({ type: "asked", turn, at: monotonicMicros() })
-      return Effect.scoped(Effect.flatMap(semaphore.take(), (lock) => {
-        /** Says when it was, if the lease was in force then. */
-        const mark = Effect.suspend(() => {
-          const at = monotonicMicros()
-          return Effect.zipRight(
-            lock.check,
-            Effect.map(lock.remaining, (remaining) => {
-              leaseEnd = at + 1000 * Duration.toMillis(remaining)
-              lastAt = at
-              return at
-            })
-          )
-        })
-        const write = Effect.map(mark, (at) => void writes.push(at))
-        const enter = Effect.map(mark, (at) => send({ type: "entered", turn, at, fence: lock.fencingToken }))
-        const end = monotonicMicros() + 1000 * holdMillis(ttl)
-        const work = Effect.repeat(Effect.zipRight(write, Effect.sleep(writeEveryMillis)), {
-          while: () => monotonicMicros() < end
-        })
-        const leave = Effect.map(mark, (at) => send({ type: "leaving", turn, at }))
-        return lock.guard(Effect.zipRight(enter, Effect.zipRight(work, leave)))
-      })).pipe(
-        Effect.exit,
-        Effect.map((exit) => {
-          const told = outcomeOf(exit)
-          const toldAt = monotonicMicros()
-          const at = told === "success" ? lastAt : Math.min(leaseEnd, toldAt)
-          send({ type: "left", turn, at, told, toldAt, writes })
-        })
-      )
-    })
-    return contend(count, turn)
+/** After a failure: a Redis that refuses at once is not asked all the time. */
+const restMillis = 20
+
+let turns = 0
+
+/** Takes a lease, and writes while it lets it. */
+const turnOf = <L extends Lock.Lease, E extends { readonly _tag: string }, R>(
+  what: string,
+  ttl: number,
+  take: Effect.Effect<L, E, R>,
+  fencesOf: (lease: L) => ReadonlyArray<readonly [string, number]>
+) =>
+  Effect.suspend(() => {
+    const turn = ++turns
+    const writes: Array<number> = []
+    let until = 0
+    let untilTold = Infinity
+    let lastAt = 0
+    send({ type: "asked", what, turn, at: monotonicMicros() })
+    return Effect.scoped(Effect.flatMap(take, (lease) => {
+      /** Says when it was, if the lease was in force then. */
+      const mark = Effect.suspend(() => {
+        const at = monotonicMicros()
+        return Effect.zipRight(
+          lease.check,
+          Effect.map(lease.remaining, (remaining) => {
+            until = at + 1000 * Duration.toMillis(remaining)
+            lastAt = at
+            if (until > untilTold + 50_000) send({ type: "renewed", turn, at, until: untilTold = until })
+            return at
+          })
+        )
+      })
+      const write = Effect.map(mark, (at) => void writes.push(at))
+      const enter = Effect.map(mark, (at) =>
+        send({ type: "entered", turn, at, fences: fencesOf(lease), until: untilTold = until }))
+      const end = monotonicMicros() + 1000 * holdMillis(ttl)
+      const work = Effect.repeat(Effect.zipRight(write, Effect.sleep(writeEveryMillis)), {
+        while: () =>
+          monotonicMicros() < end
+      })
+      const leave = Effect.map(mark, (at) => send({ type: "leaving", turn, at }))
+      return lease.guard(Effect.zipRight(enter, Effect.zipRight(work, leave)))
+    })).pipe(
+      Effect.exit,
+      Effect.flatMap((exit) => {
+        const told = outcomeOf(exit)
+        const toldAt = monotonicMicros()
+        const at = told === "success" ? lastAt : Math.min(until, toldAt)
+        send({ type: "left", turn, at, told, toldAt, writes })
+        return told === "success" ? Effect.void : Effect.sleep(restMillis)
+      })
+    )
   })
+
+/** Takes the lock. */
+export const takeLock = ({ count, key, ttl }: ContenderOptions) =>
+  contend(count, turnOf("lock", ttl, Dlock.lock(key), (lock) => [[key, lock.fencingToken]]))
+
+/** Takes a permit. */
+export const takePermits = ({ count, key, permits, ttl }: ContenderOptions & { readonly permits: number }) =>
+  Effect.flatMap(
+    Dlock.semaphore(key, { permits }),
+    (semaphore) => contend(count, turnOf("permit", ttl, semaphore.take(), (lock) => [[key, lock.fencingToken]]))
+  )
 
 /** That many of the items, in random order. */
 const sample = <A>(items: ReadonlyArray<A>, count: number): ReadonlyArray<A> =>
   items.map((item) => [Math.random(), item] as const).sort(([a], [b]) => a - b).slice(0, count).map(([, item]) => item)
+
+const sixKeys = (key: string) => Array.from({ length: 6 }, (_, i) => `${key}:${i}`)
+
+/** Takes 2 of 6 keys if both are free. */
+export const tryKeys = ({ count, key, ttl }: ContenderOptions) =>
+  contend(
+    count,
+    Effect.suspend(() =>
+      turnOf("multi", ttl, Dlock.multi(sample(sixKeys(key), 2)), ({ fencingTokens }) => [...fencingTokens])
+    )
+  )
 
 const interruptedShare = 0.3
 
 /** Takes 2 to 4 of 6 keys, and is interrupted now and then, wherever that may be. */
 export const takeKeys = ({ count, key }: ContenderOptions) =>
   Effect.flatMap(Dlock.Dlock, (dlock) => {
-    const all = Array.from({ length: 6 }, (_, i) => `${key}:${i}`)
+    const all = sixKeys(key)
     const call = Effect.gen(function*() {
       const keys = sample(all, 2 + Math.floor(3 * Math.random()))
       let enteredAt: number | undefined
@@ -152,6 +192,43 @@ export const takeKeys = ({ count, key }: ContenderOptions) =>
         told
       }
       send(message)
+      if (told !== "success" && told !== "interrupted") yield* Effect.sleep(restMillis)
     })
     return contend(count, call)
   })
+
+/** Asks again and again for what a job gives. A job says when it began and when it ended, and gives its name. */
+export const askOn = (
+  { count, jobMillis, key }: Pick<ContenderOptions, "count" | "key"> & { readonly jobMillis: number }
+) => {
+  let jobs = 0
+  const job = Effect.suspend(() => {
+    const name = `${process.pid}/${++jobs}`
+    return Effect.acquireUseRelease(
+      Effect.sync(() => send({ type: "began", at: monotonicMicros(), name })),
+      () => Effect.as(Effect.sleep(jobMillis), name),
+      () => Effect.sync(() => send({ type: "ended", at: monotonicMicros(), name }))
+    )
+  })
+  const ask = Effect.suspend(() => {
+    const askedAt = monotonicMicros()
+    return Effect.flatMap(Effect.exit(Dlock.fanout(key, job)), (exit) => {
+      const told = tagOf(exit)
+      const name = Exit.isSuccess(exit) ? exit.value : undefined
+      send({ type: "answered", at: monotonicMicros(), askedAt, told, name })
+      return told === "success" ? Effect.void : Effect.sleep(restMillis)
+    })
+  })
+  return contend(count, ask)
+}
+
+/** All of it at once. */
+export const contendForAll = ({ key, ttl, ...rest }: ContenderOptions & { readonly jobMillis: number }) =>
+  Effect.all([
+    takeLock({ key: `${key}:0`, count: 2, ttl }),
+    takeLock({ key: `${key}:lock`, count: 3, ttl }),
+    takePermits({ key, permits: 3, count: 3, ttl }),
+    tryKeys({ key, count: 1, ttl }),
+    takeKeys({ key, count: 2, ttl }),
+    askOn({ key, count: rest.count, jobMillis: rest.jobMillis })
+  ], { concurrency: "unbounded", discard: true })

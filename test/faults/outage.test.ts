@@ -5,6 +5,7 @@ import { freePort } from "../support/redisServer.js"
 import type { Logged } from "./support.js"
 import {
   atMost,
+  clientOf,
   commandTimeout,
   nothingUnhandled,
   proxyTo,
@@ -19,6 +20,7 @@ import {
   ttl,
   until,
   untilConnected,
+  untilOnlyFences,
   untilWaiting
 } from "./support.js"
 
@@ -123,6 +125,48 @@ describe.concurrent("a Redis that is down", () => {
       const [next, took] = yield* timed(Effect.zipRight(held.release, Fiber.join(waiter)))
       atMost("restarted with data: hand-over", took, slack)
       assert.isAbove(next.fencingToken, held.fencingToken)
+    }))
+
+  test("and comes back with its append-only file knows of every lock that it has granted", () =>
+    Effect.gen(function*() {
+      yield* nothingUnhandled
+      const server = yield* redisWith({ args: ["--appendonly", "yes", "--appendfsync", "always"] })
+      const options = { ttl: 5_000 }
+      const [a, b] = [yield* serve(server.url, options), yield* serve(server.url, options)]
+      let fence = 0
+      for (const round of [1, 2, 3]) {
+        const key = `k${round}`
+        const held = yield* Effect.retry(a.dlock.once(key), { times: 1_000 })
+        // Between the answer and the end of the server there is nothing.
+        yield* Effect.promise(() => server.restart({ keepData: true }))
+        const found = yield* Effect.retry(b.dlock.inspect(key), { times: 1_000 })
+        assert.deepStrictEqual(found.holders.map(({ fencingToken }) => fencingToken), [held.fencingToken])
+        yield* held.check
+        assert.isAbove(held.fencingToken, fence)
+        fence = held.fencingToken
+      }
+    }))
+
+  test("for each connection again and again, by CLIENT KILL: waiters get in one by one, and nothing is left", () =>
+    Effect.gen(function*() {
+      yield* nothingUnhandled
+      const server = yield* redis
+      const admin = yield* clientOf(server.url)
+      const services = [yield* serve(server.url), yield* serve(server.url)]
+      let inside = 0
+      const body = Effect.gen(function*() {
+        assert.strictEqual(++inside, 1)
+        yield* Effect.promise(() => admin.client("KILL", "SKIPME", "YES"))
+        yield* Effect.sleep(5)
+        inside--
+      })
+      const all = Array.from({ length: 10 }, (_, i) => services[i % 2]!)
+      const [, took] = yield* timed(
+        Effect.forEach(all, ({ dlock }) => dlock.withLock(body, "k"), { concurrency: "unbounded" })
+      )
+      atMost("CLIENT KILL at every hand-over: 10 hand-overs", took, all.length * 1_000)
+      // What could not be given back over a connection that was killed is repeated.
+      yield* untilOnlyFences(server.url, ttl + slack)
     }))
 })
 

@@ -100,7 +100,7 @@ const turnsOf = (process: Process): ReadonlyArray<Told> => {
 
 const historyOf = ({ asked, entered, leaving, left, process }: Told): ReadonlyArray<LockEvent> => {
   if (entered === undefined) return []
-  const hold = { key, process: process.name, token: String(asked.turn), fence: entered.fence }
+  const hold = { key, process: process.name, token: String(asked.turn), fence: entered.fences[0]![1] }
   // Killed so soon after it went on that it could not tell: what it held when it was stopped had ended with its lease.
   const stop = process.stops.find(({ from }) => entered.at < from)
   const leftAt = left?.at ?? leaving?.at ?? (stop && stop.from + 1000 * ttl)

@@ -1,6 +1,6 @@
 /** A Redis that answers with an error: the caller gets its words, and nothing is left behind. */
 import { assert, describe } from "@effect/vitest"
-import { Effect } from "effect"
+import { Effect, Fiber } from "effect"
 import type { Redis as Client } from "ioredis"
 import { allKeys } from "../support/redisSpy.js"
 import type { Service } from "./support.js"
@@ -8,6 +8,7 @@ import {
   atMost,
   clientOf,
   nothingUnhandled,
+  now,
   redis,
   serve,
   settles,
@@ -15,7 +16,8 @@ import {
   test,
   timed,
   ttl,
-  untilOnlyFences
+  untilOnlyFences,
+  untilWaiting
 } from "./support.js"
 
 interface Refusal {
@@ -110,6 +112,62 @@ describe.concurrent.each(refusals)("$name", ({ end, make, words }) => {
       assert.strictEqual(yield* settles(`lock after a release under ${words}`, 500, free), "success")
     }))
 })
+
+/** One holds, another waits, and then Redis refuses. */
+const heldUnder = ({ make }: Refusal) =>
+  Effect.gen(function*() {
+    yield* nothingUnhandled
+    const { url } = yield* redis
+    const admin = yield* clientOf(url)
+    const [holder, other] = [yield* serve(url), yield* serve(url)]
+    const lock = yield* holder.dlock.once("k")
+    const waiter = yield* Effect.fork(other.dlock.lock("k", { ttl: 10_000 }))
+    yield* untilWaiting(holder.dlock, "k", 1)
+    const from = now()
+    yield* Effect.promise(() => make(admin))
+    return { admin, lock, waiter, from }
+  })
+
+const lasting = refusals.filter(({ words }) => words === "READONLY" || words === "NOPERM")
+
+describe.concurrent.each(lasting)("$name, while a lock is held,", (refusal) => {
+  const { end, words } = refusal
+
+  test("for longer than its lease: it is lost before that ends, and the next has it soon after the refusal", () =>
+    Effect.gen(function*() {
+      const { admin, from, lock, waiter } = yield* heldUnder(refusal)
+      const error = yield* Effect.flip(lock.lost)
+      atMost(`${words}: the holder is told`, now() - from, ttl)
+      assert.strictEqual(error.reason, "Unreachable")
+      yield* Effect.sleep(ttl / 3)
+      yield* Effect.promise(() => end(admin))
+      const [next, took] = yield* timed(Fiber.join(waiter))
+      atMost(`${words}: the waiter has it after the end`, took, 1_000 + slack)
+      assert.isAbove(next.fencingToken, lock.fencingToken)
+    }))
+
+  test("for a shorter time: it is still held, and handed over at once", () =>
+    Effect.gen(function*() {
+      const { admin, from, lock, waiter } = yield* heldUnder(refusal)
+      yield* Effect.sleep(ttl / 2)
+      yield* Effect.promise(() => end(admin))
+      yield* Effect.sleep(1.5 * ttl - (now() - from))
+      yield* lock.check
+      const [, took] = yield* timed(Effect.zipRight(lock.release, Fiber.join(waiter)))
+      atMost(`${words}: hand-over after the end`, took, slack)
+    }))
+})
+
+test("a full memory does not end a lease: it is renewed, given back, and handed over to one that waits already", () =>
+  Effect.gen(function*() {
+    const { lock, waiter } = yield* heldUnder(refusals.find(({ words }) => words === "OOM")!)
+    yield* Effect.sleep(2 * ttl)
+    yield* lock.check
+    const [next, took] = yield* timed(Effect.zipRight(lock.release, Fiber.join(waiter)))
+    atMost("OOM: hand-over", took, slack)
+    yield* Effect.sleep(ttl)
+    yield* next.check
+  }))
 
 test("an ACL that forbids a command in the middle of a script leaves the outcome unknown, and no lock for ever", () =>
   Effect.gen(function*() {

@@ -7,7 +7,7 @@ import { Effect, Exit, Fiber, Logger, LogLevel } from "effect"
 import * as HttpFanout from "../../src/HttpFanout.js"
 import { Dlock, PubSubLayer, RedisLayer } from "../../src/index.js"
 import { monotonicMicros } from "../support/workers.js"
-import { takeKeys, takePermits } from "./contending.js"
+import { askOn, contendForAll, takeKeys, takePermits } from "./contending.js"
 import { layerAt, tagOf, untilConnected } from "./services.js"
 
 const [role = "", json = "{}"] = process.argv.slice(2)
@@ -102,39 +102,19 @@ const request = Effect.gen(function*() {
   return yield* Effect.never
 }).pipe(Effect.provide(FetchHttpClient.layer))
 
-/** Asks again and again, `count` times at once. A job says when it began and when it ended, and gives its name. */
-const askOn = Effect.gen(function*() {
-  let jobs = 0
-  const job = Effect.suspend(() => {
-    const name = `${process.pid}/${++jobs}`
-    return Effect.acquireUseRelease(
-      send("began", { name }),
-      () => Effect.as(Effect.sleep(options.jobMillis), name),
-      () => send("ended", { name })
-    )
-  })
-  const ask = Effect.suspend(() => {
-    const askedAt = monotonicMicros()
-    return Effect.flatMap(
-      Effect.exit(Dlock.fanout(key, job)),
-      (exit) => send("answered", { askedAt, told: tagOf(exit), name: Exit.isSuccess(exit) ? exit.value : undefined })
-    )
-  })
-  return yield* Effect.replicateEffect(Effect.forever(ask), count, { concurrency: "unbounded" })
-})
-
 const roles: Record<string, Effect.Effect<unknown, unknown, Dlock.Dlock>> = {
   hold: Effect.scoped(hold),
   queue: Effect.scoped(queue),
   write,
   lead,
   ask: askAll,
-  askOn,
+  askOn: Effect.suspend(() => askOn({ key, count, ...options })),
   request: Effect.scoped(request),
   check: Effect.scoped(check),
   use,
   useUntilSilent,
   permits: Effect.suspend(() => takePermits({ key, count, ...options })),
+  all: Effect.suspend(() => contendForAll({ key, count, ...options })),
   keys: Effect.suspend(() => takeKeys({ key, count, ...options }))
 }
 

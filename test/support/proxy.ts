@@ -51,6 +51,8 @@ export interface Faults {
 export interface Proxy extends Faults {
   readonly port: number
   readonly url: string
+  /** New connections go to another port of 127.0.0.1 from now on. */
+  readonly retarget: (port: number) => void
   /** All connections accepted so far, refused ones too. */
   readonly totalConnections: () => number
   /** Faults for the connections that have sent a chunk which matches, from that chunk on, counted from now on. */
@@ -126,6 +128,7 @@ const makeFaults = (rule: Rule, live: Set<Connection>): Faults => {
 export const startProxy = async (targetPort: number): Promise<Proxy> => {
   const live = new Set<Connection>()
   let total = 0
+  let target = targetPort
   const all = makeRule("all", () => true)
   const subscribers = makeRule(new Set(), (chunk) => /\r\n[ps]?subscribe\r\n/i.test(chunk.toString("latin1")))
   const rules = [all, subscribers]
@@ -137,7 +140,7 @@ export const startProxy = async (targetPort: number): Promise<Proxy> => {
       client.destroy()
       return
     }
-    const server = net.connect({ port: targetPort, host: "127.0.0.1", allowHalfOpen: true })
+    const server = net.connect({ port: target, host: "127.0.0.1", allowHalfOpen: true })
     live.add(
       new Connection(client, server, rules, (self) => {
         live.delete(self)
@@ -153,6 +156,9 @@ export const startProxy = async (targetPort: number): Promise<Proxy> => {
     ...makeFaults(all, live),
     port,
     url: `redis://127.0.0.1:${port}`,
+    retarget: (port) => {
+      target = port
+    },
     totalConnections: () => total,
     filter: (pattern) => {
       const rule = makeRule(new Set(), matcher(pattern))
