@@ -123,6 +123,31 @@ describe("a held lease", () => {
       assert.notStrictEqual((yield* acquire.next).input.token, asked.input.token)
     }))
 
+  for (const first of ["the answer that grants", "the heartbeat that tells of a lost grant"]) {
+    it.scoped(`R17, R30: to be asked to let go before ${first} is not forgotten`, () =>
+      Effect.gen(function*() {
+        const { acquire, engine, refresh, send, start } = yield* setup
+        const fiber = yield* start()
+        const asked = yield* acquire.next
+        const ask = send({ _tag: "Asked", token: asked.input.token, fence: 107 })
+        if (first === "the answer that grants") {
+          yield* ask
+          asked.reply(granted(107))
+        } else {
+          asked.reply(waiting())
+          yield* settleFibers
+          yield* ask
+          yield* TestClock.adjust(ttlMillis / 3)
+          const heartbeat = yield* refresh.next
+          heartbeat.reply([{ _tag: "Held", remainingMillis: ttlMillis, fence: 107 }])
+        }
+        const lease = yield* Effect.orDie(Fiber.join(fiber))
+        assert.strictEqual((yield* Effect.flip(engine.remaining(lease))).reason, "Revoked")
+        // It is held all the same until it is given back.
+        assert.strictEqual(lease.state._tag, "Held")
+      }))
+  }
+
   it.scoped("R23: a grant whose answer came after its end is not handed over", () =>
     Effect.gen(function*() {
       const { acquire, leave, start } = yield* setup

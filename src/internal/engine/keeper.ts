@@ -91,7 +91,7 @@ export class Keeper {
   }
 
   holdUntil(lease: Lease, deadline: number, fences: ReadonlyArray<number>): void {
-    this.become(lease, { _tag: "Held", since: this.now(), deadline, fences, isAsked: false })
+    this.become(lease, { _tag: "Held", since: this.now(), deadline, fences, isAsked: fences.includes(lease.askedFor) })
     this.loseIfRevoked(lease)
     if (lease.waiting) Deferred.unsafeDone(lease.waiting, Effect.void)
   }
@@ -156,6 +156,7 @@ export class Keeper {
   /** Its holder is told to stop, and keeps it until it has. */
   ask(lease: Lease, fence: number): void {
     const { state } = lease
+    lease.askedFor = Math.max(lease.askedFor, fence)
     if (state._tag !== "Held" || state.isAsked || !state.fences.includes(fence)) return
     this.become(lease, { ...state, isAsked: true })
     this.tell(lease)

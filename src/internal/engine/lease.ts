@@ -100,6 +100,8 @@ export interface Lease extends Waking {
   failure: BackendError | undefined
   /** The highest fence that a forced release has named. */
   revokedUpTo: number
+  /** The highest fence that somebody has asked for, perhaps before it was known to be held (R30). */
+  askedFor: number
   /** Settles when the wait is over. Only a waiter has it. */
   waiting: Deferred.Deferred<void, WaitEnd> | undefined
   /** Called once when a held lease ends. */
@@ -137,6 +139,7 @@ export const make = (
   refreshing: false,
   failure: undefined,
   revokedUpTo: 0,
+  askedFor: 0,
   waiting: undefined,
   watchers: undefined,
   wakeAt: Infinity,
