@@ -42,6 +42,30 @@ const keeper = inFile("src/internal/engine/keeper.ts", [
     "this.become(lease, { ...state, isAsked: true })",
     "this.lose(lease, \"Revoked\")"
   ],
+  [
+    "who is asked before it knows that it holds is not asked",
+    "R30",
+    "isAsked: fences.includes(lease.askedFor)",
+    "isAsked: fences.length === 0"
+  ],
+  [
+    "a multi-lock that is lost gives back one key",
+    "R20",
+    "this.options.leave(lease)\n    Telemetry",
+    "this.options.leave(lease.parts?.[0] ?? lease)\n    Telemetry"
+  ],
+  [
+    "a multi-lock is lost when all its keys are revoked",
+    "R17",
+    "state.fences.some((fence) => fence <= revokedUpTo)",
+    "state.fences.every((fence) => fence <= revokedUpTo)"
+  ],
+  [
+    "the first answer of a batch is for all its keys",
+    "4.8",
+    "L.worst(answer.slice(at, end))",
+    "L.worst(answer.slice(at, at + 1))"
+  ],
   ["a stale grant is used", "R2", " || fence <= state.lastFence) return", ") return"],
   ["a waiter whose token is gone waits on", "R2", "else this.endWait(lease, answer)", "else this.look(lease)"],
   [
@@ -210,6 +234,20 @@ const engine = [
       "answers.find((answer) => answer._tag === \"Gone\") ??",
       "answers[0] ?? answers.find((answer) => answer._tag === \"Gone\") ??"
     ],
+    ["a multi-lock forgets a part", "R20", "    parts,\n    refreshAt", "    parts: parts.slice(1),\n    refreshAt"],
+    [
+      "a multi-lock lasts as long as the best of its parts",
+      "R20",
+      "deadline: Math.min(...states.map",
+      "deadline: Math.max(...states.map"
+    ],
+    ["a multi-lock is not renewed", "R20", "refreshAt: Math.min(...parts.map((part) => part.refreshAt)),", ""],
+    [
+      "a multi-lock forgets that a part is asked for",
+      "R17",
+      "isAsked: states.some((state) => state.isAsked)",
+      "isAsked: states.length === 0"
+    ],
     [
       "a held key that the server has in the queue counts as held",
       "R13",
@@ -370,6 +408,24 @@ const model = [
       ""
     ],
     [
+      "who starts again keeps what it had",
+      "R20",
+      "? Effect.zipRight(giveBack(engine, parts), attempt(engine, request, restore, startedAt))",
+      "? attempt(engine, request, restore, startedAt)"
+    ],
+    [
+      "a wait for several has a limit of time for each",
+      "4.8",
+      "restore, startedAt), (part) => parts.push(part))",
+      "restore), (part) => parts.push(part))"
+    ],
+    [
+      "a multi-lock has one token",
+      "R20",
+      "keeper.leases.set(part.token, lease)",
+      "keeper.leases.set(lease.token, lease)"
+    ],
+    [
       "what was had before the wait failed is kept",
       "4.8",
       "onFailure: (cause) => Effect.zipRight(giveBack(engine, parts), Effect.failCause(cause)),",
@@ -388,6 +444,26 @@ const model = [
       "      if (lock.limit === 1) lock.limit = claim.limit"
     ],
     ["a downgrade keeps what it has", "4.10", "  holder.permits = permits", ""],
+    ["a downgrade frees nothing", "4.10", "  lock.used -= holder.permits - permits\n", ""],
+    [
+      "a downgrade may go up",
+      "R20",
+      "holder === undefined || holder.permits <= permits) return",
+      "holder === undefined) return"
+    ],
+    ["to ask is to take", "R17", "if (!asks) dropHolder(lock, token, holder)", "dropHolder(lock, token, holder)"],
+    [
+      "only one of several holders is told",
+      "R17",
+      "for (const [token, holder] of revoked) {",
+      "for (const [token, holder] of revoked.slice(0, 1)) {"
+    ],
+    [
+      "one key of several is enough",
+      "4.8",
+      "locks.every(([lock, claim]) => fits(lock, claim))",
+      "locks.some(([lock, claim]) => fits(lock, claim))"
+    ],
     [
       "a renewal shortens",
       "R6",
@@ -455,6 +531,18 @@ const model = [
       "R9",
       "return { answer: items.map(() => undefined), unsettled: server.settleAll(targets, call) }",
       "return { answer: items.map(() => undefined), unsettled: [] }"
+    ],
+    [
+      "a downgrade wakes nobody",
+      "R9",
+      "const unsettled = server.settleAll([target], call)\n      return { answer: Model.statusOf",
+      "const unsettled: Array<Target> = []\n      return { answer: Model.statusOf"
+    ],
+    [
+      "a forced release wakes nobody",
+      "R9",
+      "return { answer, unsettled: server.settleAll([target], call) }",
+      "return { answer, unsettled: [] }"
     ],
     ["a heartbeat does not settle", "R9", "server.settleAll(targets, call, answered)", "([] as Array<Target>)"]
   ])

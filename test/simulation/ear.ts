@@ -63,6 +63,7 @@ export class Ear {
     const deliver = () =>
       this.process.arrive(() => {
         this.world.log(this.process.name, () => `hears ${message._tag} ${message.token}`)
+        this.world.judge.leases.onHeard(this.process, message)
         this.inbox.unsafeOffer(message)
       })
     if (random.chance(rates.messageDoubled)) {

@@ -6,6 +6,7 @@
  * tokens that existed then: their holds may overlap with others. Their fences must still be in order.
  */
 import type { Lease } from "../../src/internal/engine/lease.js"
+import * as L from "../../src/internal/engine/lease.js"
 import type { Lock } from "../../src/internal/memory/model.js"
 import type {
   Acquired,
@@ -16,6 +17,7 @@ import type {
   Settled,
   Target
 } from "../../src/internal/store.js"
+import { LeaseJudge } from "./leaseJudge.js"
 import type { Process } from "./process.js"
 import { nameOf } from "./server.js"
 import type { World } from "./world.js"
@@ -23,6 +25,8 @@ import type { World } from "./world.js"
 interface Token {
   readonly process: Process
   tainted: boolean
+  /** What was taken from it by force. */
+  readonly revoked: Set<string>
   /** Its leave was sent. */
   left: boolean
   /** The targets of which it was told that its leave was carried out. */
@@ -56,9 +60,12 @@ const idleMillisMax = 2_000
 
 export class Judge {
   readonly tokens = new Map<string, Token>()
+  readonly leases: LeaseJudge
   private readonly watched = new Map<string, Watched>()
 
-  constructor(readonly world: World) {}
+  constructor(readonly world: World) {
+    this.leases = new LeaseJudge(world, this)
+  }
 
   private watch(name: string): Watched {
     const known = this.watched.get(name)
@@ -83,15 +90,18 @@ export class Judge {
     }
   }
 
-  isTainted(token: string): boolean {
-    return this.tokens.get(token)?.tainted === true
+  isTainted(token: string, name: string): boolean {
+    const known = this.tokens.get(token)
+    return known !== undefined && (known.tainted || known.revoked.has(name))
   }
 
   // ------------------------------------------------------------------------------------------------- what is sent
 
-  onAcquireSent(process: Process, { claims, token }: AcquireRequest): void {
+  onAcquireSent(process: Process, request: AcquireRequest): void {
+    const { claims, token } = request
+    this.leases.onAcquireSent(request)
     if (this.tokens.has(token)) this.world.violate("R11: a token serves one attempt", token)
-    this.tokens.set(token, { process, tainted: false, left: false, gone: new Set() })
+    this.tokens.set(token, { process, tainted: false, revoked: new Set(), left: false, gone: new Set() })
     for (const claim of claims) {
       const watched = this.watch(nameOf(claim))
       watched.limit = Math.max(watched.limit, claim.limit)
@@ -112,6 +122,7 @@ export class Judge {
       const known = this.tokens.get(token)
       if (known) known.left = true
     }
+    this.leases.onLeaveSent(items)
   }
 
   // ----------------------------------------------------------------------------------------- what the server does
@@ -122,6 +133,8 @@ export class Judge {
     const locks = claims.map((claim) => server.lock(claim))
     const known = locks.some((lock) => lock.holders.has(token) || lock.waiters.has(token) || lock.tombstones.has(token))
     const reply = run()
+    this.leases.acquire(request, known, reply)
+    this.leases.onSettled(claims, reply)
     claims.forEach((claim, i) => {
       if (!known && locks[i]!.limit !== claim.limit) {
         this.world.violate("R12: the latest acquire sets the limit", `${locks[i]!.limit} is not ${claim.limit}`)
@@ -143,6 +156,7 @@ export class Judge {
   ): Settled<ReadonlyArray<Answer>> {
     const ends = items.map((item) => this.endOf(item))
     const reply = run()
+    this.leases.onSettled(items.map(({ target }) => target), reply)
     items.forEach((item, i) => {
       const end = this.endOf(item)
       const before = ends[i]
@@ -168,13 +182,16 @@ export class Judge {
     for (const { target, token } of items) this.tokens.get(token)?.gone.add(nameOf(target))
   }
 
-  revoke(target: Target, fence: number, run: () => Settled<number>): Settled<number> {
+  revoke(target: Target, fence: number, asks: boolean, run: () => Settled<number>): Settled<number> {
     const { server } = this.world
     const before = [...server.lock(target).holders]
+    const check = this.leases.revoke(target, fence, asks)
     const reply = run()
+    check()
+    this.leases.onSettled([target], reply)
     const after = server.lock(target).holders
     for (const [token, holder] of before) {
-      if (holder.fence <= fence) this.tokens.get(token)!.tainted = true
+      if (holder.fence <= fence && !asks) this.tokens.get(token)!.revoked.add(nameOf(target))
       else if (holder.until > server.nowMillis() && !after.has(token)) {
         this.world.violate("R17: a later grant is not revoked", token)
       }
@@ -201,6 +218,7 @@ export class Judge {
 
   afterCommand(): void {
     for (const [name, lock] of this.world.server.memory.locks) this.checkLock(name, lock)
+    this.leases.afterCommand()
   }
 
   private checkLock(name: string, lock: Lock): void {
@@ -241,23 +259,28 @@ export class Judge {
 
   private checkWanted(name: string, token: string): void {
     const known = this.tokens.get(token)
-    if (known?.gone.has(name) && !known.tainted) this.world.violate("R3, R15: who has left does not come back", token)
+    if (known?.gone.has(name) && !this.isTainted(token, name)) {
+      this.world.violate("R3, R15: who has left does not come back", token)
+    }
   }
 
   // ------------------------------------------------------------------------------------------ what callers are given
 
-  onGiven(process: Process, { claims, state, token }: Lease): void {
+  onGiven(process: Process, lease: Lease): void {
+    const { claims, state } = lease
     if (state._tag !== "Held" || state.deadline <= process.now()) {
-      return this.world.violate("what is given is held", token)
+      return this.world.violate("what is given is held", lease.token)
     }
-    claims.forEach((claim, i) => {
-      const watched = this.watch(nameOf(claim))
+    L.toItems(lease).forEach(({ target, token }, i) => {
+      const claim = claims[i]!
+      const name = nameOf(target)
+      const watched = this.watch(name)
       const fence = state.fences[i]!
       if (!watched.fences.get(token)?.includes(fence)) {
         this.world.violate("the fence is that of the grant", `${token} ${fence}`)
       }
       for (const [permits, highest] of watched.given) {
-        if (permits + claim.permits > watched.limit && fence <= highest && !this.isTainted(token)) {
+        if (permits + claim.permits > watched.limit && fence <= highest && !this.isTainted(token, name)) {
           this.world.violate("fences of conflicting holds grow", `${token} has ${fence} after ${highest}`)
         }
       }
@@ -266,17 +289,24 @@ export class Judge {
   }
 
   /** `checked`: the holder has asked in the same breath whether it still holds. */
-  onWrite(process: Process, { claims, state, terms, token }: Lease, fence: number, checked: boolean): void {
+  onWrite(process: Process, lease: Lease, fences: ReadonlyArray<number>, checked: boolean): void {
+    const { claims, state, terms, token } = lease
     const now = process.now()
     if (state._tag === "Ended" && state.reason !== undefined) this.world.violate("who was told writes no more", token)
     if (checked && (state._tag !== "Held" || state.deadline <= now || now >= state.since + terms.maxHoldMillis)) {
       this.world.violate("who is told that it holds does", token)
     }
-    if (claims.length > 1 || claims[0]!.limit > 1) return
-    const watched = this.watch(nameOf(claims[0]!))
+    if (state._tag === "Held" && state.isAsked) this.world.violate("who was asked writes no more", token)
+    L.toItems(lease).forEach((item, i) => {
+      if (claims[i]!.limit === 1) this.write(item, fences[i]!, checked)
+    })
+  }
+
+  private write({ target, token }: LeaveItem, fence: number, checked: boolean): void {
+    const watched = this.watch(nameOf(target))
     if (fence >= watched.written) {
       watched.written = fence
-    } else if (checked && !this.isTainted(token)) {
+    } else if (checked && !this.isTainted(token, nameOf(target))) {
       this.world.violate(
         "no write of a holder comes after one of the next",
         `${token} with ${fence} after ${watched.written}`
@@ -294,12 +324,18 @@ export class Judge {
     for (const { engine, process } of this.world.members) {
       if (process.state !== "running" || engine === undefined) continue
       const now = process.now()
-      for (const { claims, state, token } of engine.keeper.leases.values()) {
-        if (state._tag !== "Held" || state.deadline <= now || this.isTainted(token)) continue
+      for (const [first, lease] of engine.keeper.leases) {
+        const { state } = lease
+        // One of several parts is there once for each.
+        if (state._tag !== "Held" || state.deadline <= now || first !== lease.token) continue
+        this.leases.onHeld(lease)
         // In the world's time, as far as this clock can be trusted to go on as it does.
         const endsAt = this.world.now + (state.deadline - now) / process.rate
-        claims.forEach((claim, i) => {
-          const name = nameOf(claim)
+        L.toItems(lease).forEach((item, i) => {
+          const { target, token } = item
+          const name = nameOf(target)
+          const permits = this.leases.permitsOf(lease, i, item)
+          if (this.isTainted(token, name)) return
           const holder = this.world.server.memory.locks.get(name)?.holders.get(token)
           if (
             holder === undefined || holder.fence !== state.fences[i] ||
@@ -307,11 +343,12 @@ export class Judge {
           ) {
             this.world.violate("S3: a lease ends for its holder before it ends at the server", `${token} of ${name}`)
           }
-          used.set(name, (used.get(name) ?? 0) + claim.permits)
+          used.set(name, (used.get(name) ?? 0) + permits)
           inForce.set(name, [...inForce.get(name) ?? [], token])
         })
       }
     }
+    this.leases.afterStep()
     for (const [name, permits] of used) {
       const { limit } = this.watch(name)
       if (permits > limit) {
@@ -349,7 +386,7 @@ export class Judge {
     const millis = this.world.server.nowMillis()
     for (const [name, lock] of this.world.server.memory.locks) {
       for (const [token, { until }] of [...lock.holders, ...lock.waiters]) {
-        if (until > millis && !this.isTainted(token) && this.tokens.get(token)?.process.state !== "dead") {
+        if (until > millis && !this.isTainted(token, name) && this.tokens.get(token)?.process.state !== "dead") {
           this.world.violate("nothing is left", `${token} of ${name} for ${until - millis} ms`)
         }
       }

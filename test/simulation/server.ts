@@ -125,6 +125,7 @@ export class Server {
       for (const event of Chunk.toReadonlyArray(run(store.inbox.clear))) {
         if (event._tag === "Subscribed" || event._tag === "Unsubscribed") continue
         this.world.log("server", () => `says ${event._tag} ${event.token} to ${inbox}`)
+        judge.leases.onSaid(event)
         hear(event)
       }
     }

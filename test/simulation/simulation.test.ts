@@ -15,7 +15,22 @@ describe("a simulated world", () => {
     }
     // Or it shows nothing.
     const events = ["holds", "late copies", "acquires too late", "messages lost", "messages doubled", "messages late"]
-    for (const what of [...Object.keys(troubles), ...events]) assert.isAbove(counts.get(what) ?? 0, 20, what)
+    const leases = [
+      "Asked",
+      "Revoked",
+      "lowers",
+      "lowers while others wait",
+      "readers",
+      "writers",
+      "multis at once",
+      "multis that wait, at once",
+      "multis one after the other",
+      "multis that started again",
+      "told LockAcquisitionError Held",
+      "told LockAcquisitionError Timeout",
+      "told LockAcquisitionError OverLimit"
+    ]
+    for (const what of [...Object.keys(troubles), ...events, ...leases]) assert.isAbove(counts.get(what) ?? 0, 20, what)
   }, 120_000)
 
   it("is the same each time, to the last letter", () => {

@@ -137,7 +137,11 @@ class Simulation {
   /** Lets things happen until then, or until it is enough. */
   go(until: number, isEnough: () => boolean = () => false): void {
     while (this.world.now < until && !this.failed && !isEnough()) {
-      if (!this.world.step()) return
+      if (!this.world.step()) {
+        // Time goes on all the same: leases run out.
+        this.world.now = until
+        return
+      }
       this.world.judge.afterStep()
       if (this.world.now > this.healedAt + afterMillis) this.world.judge.checkIdle()
       if (++this.steps > stepsMax) this.world.violate("no endless loop", `${stepsMax} steps`)

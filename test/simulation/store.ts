@@ -82,7 +82,9 @@ export const make = (world: World, process: Process, link: Link, ear: Ear): Stor
         run: (server): Settled<ReadonlyArray<BackendError | undefined>> => {
           const isFine = ({ target }: LeaveItem) => nameOf(target) !== server.spoiled
           items.forEach((item, i) => isFine(item) && server.bury(item, buriedUntil[i]!))
-          const { unsettled } = now(server.storeOf(inbox).leave(items.filter(isFine)))
+          const fine = items.filter(isFine)
+          const { unsettled } = now(server.storeOf(inbox).leave(fine))
+          judge.leases.onSettled(fine.map(({ target }) => target), { unsettled })
           const answer = items.map((item) => isFine(item) ? undefined : failure("leave", "Refused"))
           return { answer, unsettled }
         }
@@ -112,6 +114,7 @@ export const make = (world: World, process: Process, link: Link, ear: Ear): Stor
     refresh: ({ also = [], items, subscribed }) =>
       Effect.suspend(() => {
         judge.onRefreshSent(process, items)
+        const sentAt = process.now()
         const names = [...items.map(({ token }) => token), ...also.map(nameOf)]
         return exchange("refresh", () => ({
           text: `refresh ${names.join()}${subscribed ? "" : " unsubscribed"}`,
@@ -127,18 +130,25 @@ export const make = (world: World, process: Process, link: Link, ear: Ear): Stor
             )
             return { answer, unsettled: reply.unsettled }
           }
-        }), Effect.succeed)
+        }), (reply) => {
+          judge.leases.onRefreshed(process, items, sentAt, reply.answer)
+          return Effect.succeed(reply)
+        })
       }),
     lower: (target, token, permits) =>
       exchange("lower", () => ({
         text: `lower ${token} of ${nameOf(target)} to ${permits}`,
-        run: (server) => now(server.storeOf(inbox).lower(target, token, permits))
-      }), Effect.succeed),
+        run: (server) =>
+          nameOf(target) !== server.spoiled &&
+          judge.leases.lower({ target, token }, permits, () => now(server.storeOf(inbox).lower(target, token, permits)))
+      }), (reply) => reply ? Effect.succeed(reply) : Effect.fail(failure("lower", "Refused"))),
     revoke: (target, fence, asks) =>
       exchange("revoke", () => ({
-        text: `revoke ${nameOf(target)} up to ${fence}`,
-        run: (server) => judge.revoke(target, fence, () => now(server.storeOf(inbox).revoke(target, fence, asks)))
-      }), Effect.succeed),
+        text: `${asks ? "ask for" : "revoke"} ${nameOf(target)} up to ${fence}`,
+        run: (server) =>
+          nameOf(target) !== server.spoiled &&
+          judge.revoke(target, fence, asks, () => now(server.storeOf(inbox).revoke(target, fence, asks)))
+      }), (reply) => reply ? Effect.succeed(reply) : Effect.fail(failure("revoke", "Refused"))),
     inspect: (target) =>
       exchange("inspect", () => ({
         text: `inspect ${nameOf(target)}`,

@@ -5,10 +5,11 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import type { LockAcquisitionError } from "../../src/DlockError.js"
-import type { Engine, Request } from "../../src/internal/engine/engine.js"
+import type { Engine, Request, Restore } from "../../src/internal/engine/engine.js"
 import type { Lease } from "../../src/internal/engine/lease.js"
+import * as Multi from "../../src/internal/engine/multi.js"
 import { guard } from "../../src/internal/lock.js"
-import type { Claim } from "../../src/internal/store.js"
+import * as Requests from "./requests.js"
 import type { Member, World } from "./world.js"
 
 /** What differs from one seed to the next. */
@@ -49,15 +50,14 @@ export class Caller {
   /** One thing that a caller does. */
   get once(): Effect.Effect<void> {
     const { random } = this.world
-    if (random.chance(0.03)) return this.forceRelease
-    const request = this.request()
+    if (random.chance(0.1)) return this.revoke(random.chance(0.5))
+    const request = Requests.make(this.habits, this.world, this.member.process.name)
     const use = Effect.uninterruptibleMask((restore) =>
-      Effect.matchCauseEffect(this.timely("acquire", this.boundOf(request), this.engine.acquire(request, restore)), {
+      Effect.matchCauseEffect(this.acquire(request, restore), {
         onFailure: (cause) => {
-          this.world.log(
-            this.member.process.name,
-            () => `is told ${cause._tag === "Fail" ? tellOf(cause.error) : cause._tag}`
-          )
+          const told = cause._tag === "Fail" ? tellOf(cause.error) : "of the interruption"
+          this.world.log(this.member.process.name, () => `is told ${told}`)
+          this.world.count(`told ${told}`)
           return cause._tag === "Die" ? Effect.die(Cause.squash(cause)) : Effect.void
         },
         onSuccess: (lease) => this.hold(lease, restore)
@@ -75,38 +75,23 @@ export class Caller {
     )
   }
 
-  private request(): Request<LockAcquisitionError> {
-    const { habits, world: { random } } = this
-    const key = `k${random.index(habits.keys)}`
-    const kind = "lock" as const
-    const limit = random.pick(habits.limits)
-    const lock: Claim = { kind, key, permits: 1, limit: 1 }
-    const claims: ReadonlyArray<Claim> = random.chance(0.6)
-      ? [lock]
-      : random.chance(0.85)
-      ? [{ kind, key: "permits", permits: 1 + random.index(limit), limit }]
-      : [lock, { kind, key: "other", permits: 1, limit: 1 }]
-    const waits = claims.length === 1 && random.chance(0.75)
-    return {
-      claims,
-      terms: {
-        ttlMillis: random.pick(habits.ttls),
-        renew: !random.chance(0.15),
-        maxHoldMillis: random.chance(0.15) ? random.between(50, 1_500) : Infinity,
-        metadata: this.member.process.name,
-        onHolder: undefined
-      },
-      waits,
-      waitMillis: !waits || random.chance(0.5) ? Infinity : random.between(1, 3_000),
-      refuse: ([first]) => first
-    }
+  private acquire(request: Request<LockAcquisitionError>, restore: Restore) {
+    const { member: { process }, world: { judge } } = this
+    const acquired = Effect.onExit(
+      Multi.acquire(this.engine, request, restore),
+      (exit) =>
+        Effect.sync(() => judge.leases.onCallOver(process, request, Exit.isSuccess(exit) ? exit.value : undefined))
+    )
+    return this.timely("acquire", this.boundOf(request), acquired)
   }
 
   /** How long an acquire may take at most; a release or an interruption without a request. */
   private boundOf(request: Request<unknown> | undefined): number {
     if (request === undefined) return 2 * this.commandTimeoutMillis
     // Asking for the time, being late, asking again; and all that once more when every answer came too late.
-    return request.waits ? request.waitMillis : 6 * this.commandTimeoutMillis
+    if (!request.waits) return 6 * this.commandTimeoutMillis
+    // What a multi had by then is given back first.
+    return request.waitMillis + (request.claims.length > 1 ? this.commandTimeoutMillis : 0)
   }
 
   /** Everything settles in its time, whatever the server does. What the process itself slept does not count. */
@@ -131,10 +116,10 @@ export class Caller {
     const { member: { process }, world } = this
     world.judge.onGiven(process, lease)
     world.count("holds")
-    const fence = lease.state._tag === "Held" ? lease.state.fences[0]! : 0
-    world.log(process.name, () => `holds ${lease.token} with ${fence}`)
+    const fences = lease.state._tag === "Held" ? lease.state.fences : []
+    world.log(process.name, () => `holds ${lease.token} with ${fences.join()}`)
     const guarded = world.random.chance(0.5)
-    const body = guarded ? guard(this.engine, lease, this.body(lease, fence, true)) : this.body(lease, fence, false)
+    const body = guarded ? guard(this.engine, lease, this.body(lease, fences, true)) : this.body(lease, fences, false)
     return Effect.flatMap(Effect.exit(restore(body)), (exit) => {
       const told = Exit.isSuccess(exit) ? "is done with" : "stops with"
       world.log(process.name, () => `${told} ${lease.token}`)
@@ -150,9 +135,9 @@ export class Caller {
   }
 
   /** Writes to the resource behind the lock now and then. Unguarded, it asks before each time. */
-  private body(lease: Lease, fence: number, guarded: boolean): Effect.Effect<void, unknown> {
+  private body(lease: Lease, fences: ReadonlyArray<number>, guarded: boolean): Effect.Effect<void, unknown> {
     const { judge, random } = this.world
-    const write = (checked: boolean) => Effect.sync(() => judge.onWrite(this.member.process, lease, fence, checked))
+    const write = (checked: boolean) => Effect.sync(() => judge.onWrite(this.member.process, lease, fences, checked))
     const step: Effect.Effect<void, unknown> = guarded && random.chance(0.5)
       ? write(false)
       : Effect.zipRight(this.engine.remaining(lease), write(true))
@@ -168,16 +153,36 @@ export class Caller {
     )
     const steps = Array.from({ length: random.index(4) }, () => work)
     if (random.chance(0.2)) steps.splice(random.index(steps.length + 1), 0, Effect.asVoid(extend))
+    const [permits, ...others] = lease.claims.map((claim) => claim.permits)
+    if (permits! > 1 && others.length === 0) {
+      // The second of two may ask for more, and gets none.
+      for (let i = random.pick([0, 0, 1, 1, 2]); i > 0; i--) {
+        steps.splice(random.index(steps.length + 1), 0, this.lower(lease, 1 + random.index(Math.min(permits!, 3) - 1)))
+      }
+    }
     // A release before the end; the second one does nothing.
     if (random.chance(0.1)) steps.push(this.release(lease))
     return Effect.all(steps, { discard: true })
   }
 
-  private get forceRelease(): Effect.Effect<void> {
-    const target = { kind: "lock" as const, key: `k${this.world.random.index(this.habits.keys)}` }
+  private lower(lease: Lease, permits: number): Effect.Effect<void> {
+    const { judge } = this.world
+    return this.timely(
+      "lower",
+      this.commandTimeoutMillis,
+      Effect.match(this.engine.lower(lease, permits), {
+        onFailure: () => {},
+        onSuccess: () => judge.leases.onLowered(lease, permits)
+      })
+    )
+  }
+
+  /** Looks, then asks or forces, as src/internal/dlock.ts does. */
+  private revoke(asks: boolean): Effect.Effect<void> {
+    const target = Requests.anyTarget(this.habits, this.world)
     const { keeper, store } = this.engine
     return store.inspect(target).pipe(
-      Effect.flatMap(({ lastFence }) => store.revoke(target, lastFence, false)),
+      Effect.flatMap(({ holders }) => store.revoke(target, Math.max(0, ...holders.map(({ fence }) => fence)), asks)),
       Effect.map(({ unsettled }) => keeper.options.settle(unsettled)),
       Effect.ignore
     )

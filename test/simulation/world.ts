@@ -36,6 +36,7 @@ export class World extends Timeline {
   latencyMillisMax = 2
   /** How often a timer comes very late. */
   lateTimers = 0
+  private numbers = 0
 
   constructor(readonly seed: number) {
     super()
@@ -50,6 +51,10 @@ export class World extends Timeline {
 
   count(what: string): void {
     this.counts.set(what, (this.counts.get(what) ?? 0) + 1)
+  }
+
+  nextNumber(): number {
+    return ++this.numbers
   }
 
   /** The first one counts: what comes after it may be its consequence. */
