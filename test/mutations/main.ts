@@ -98,8 +98,7 @@ const bySuites = async (suites: ReadonlyArray<string>): Promise<string | undefin
 }
 
 /** The simulation runs the engine and the memory store, and the bookkeeping of the Redis store. No Lua. */
-const isSimulated = ({ file }: Mutation): boolean =>
-  !/redis\/(?!unanswered)|internal\/(dlock|locks|fanout)|light|callers/.test(file)
+const isSimulated = ({ file }: Mutation): boolean => !/redis\/(?!unanswered)|internal\/(dlock|locks|fanout)/.test(file)
 
 const suitesOf = ({ file }: Mutation): ReadonlyArray<ReadonlyArray<string>> =>
   /light|callers|fanout/.test(file)

@@ -4,6 +4,7 @@
  */
 import * as Effect from "effect/Effect"
 import type * as Mailbox from "effect/Mailbox"
+import type { FlightEvent } from "../../src/internal/flightStore.js"
 import type { InboxEvent } from "../../src/internal/store.js"
 import { Stream } from "./link.js"
 import type { Process } from "./process.js"
@@ -26,6 +27,7 @@ export class Ear {
     readonly world: World,
     readonly process: Process,
     readonly inbox: Mailbox.Mailbox<InboxEvent>,
+    readonly flightInbox: Mailbox.Mailbox<FlightEvent>,
     readonly commandTimeoutMillis: number
   ) {
     this.toClient = new Stream(world)
@@ -55,6 +57,7 @@ export class Ear {
     this.state = state
     this.world.log(this.process.name, () => state)
     this.inbox.unsafeOffer({ _tag: state })
+    this.flightInbox.unsafeOffer({ _tag: state })
   }
 
   private hear(message: Message, epoch: number): void {
@@ -64,7 +67,7 @@ export class Ear {
       this.process.arrive(() => {
         this.world.log(this.process.name, () => `hears ${message._tag} ${message.token}`)
         this.world.judge.leases.onHeard(this.process, message)
-        this.inbox.unsafeOffer(message)
+        this.pass(message)
       })
     if (random.chance(rates.messageDoubled)) {
       this.world.count("messages doubled")
@@ -77,6 +80,20 @@ export class Ear {
       this.world.at(this.toClient.arrival(), () => {
         if (epoch === this.epoch) deliver()
       })
+    }
+  }
+
+  private pass(message: Message): void {
+    switch (message._tag) {
+      case "Outcome":
+        this.world.flights.onOutcome(message.token, message.payload, "sent")
+        return void this.flightInbox.unsafeOffer(message)
+      case "Stored":
+      case "Moved":
+      case "Refused":
+        return void this.flightInbox.unsafeOffer(message)
+      default:
+        return void this.inbox.unsafeOffer(message)
     }
   }
 

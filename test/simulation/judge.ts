@@ -85,6 +85,7 @@ export class Judge {
 
   /** The tokens of that process, or of all, are not promised anything from now on but the order of their fences. */
   taint(process?: Process): void {
+    this.world.flights.taint(process)
     for (const token of this.tokens.values()) {
       if (process === undefined || token.process === process) token.tainted = true
     }

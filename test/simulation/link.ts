@@ -143,4 +143,6 @@ export class Link {
   }
 }
 
-const answerText = (value: unknown): string => value === undefined ? "" : ` => ${JSON.stringify(value)}`
+const answerText = (value: unknown): string => value === undefined ? "" : ` => ${JSON.stringify(value, shortened)}`
+
+const shortened = (_: string, value: unknown): unknown => typeof value === "string" ? value.slice(0, 80) : value

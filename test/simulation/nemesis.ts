@@ -52,6 +52,7 @@ const outage = (restore: (world: World) => void): Trouble => (world) => {
 
 const loseData = (world: World): void => {
   world.server.memory.locks.clear()
+  world.server.memory.flights.clear()
   world.judge.onDataLost()
   world.log("server", () => "has lost its data")
 }
@@ -115,8 +116,12 @@ export const troubles: Readonly<Record<string, Trouble>> = {
     world.server.refusesUntil = world.now + world.random.between(50, 2_000)
     world.log("server", () => "refuses everything")
   },
+  "outcomes refused": (world) => {
+    world.server.refusesOutcomesUntil = world.now + world.random.between(50, 2_000)
+    world.log("server", () => "has no memory for outcomes")
+  },
   "foreign key": (world) => {
-    const name = `lock:k${world.random.index(2)}`
+    const name = world.random.pick(["lock:k0", "lock:k1", "flight:f0"])
     world.server.spoiled = name
     world.log("server", () => `has a foreign key at ${name}`)
     world.after(world.random.between(50, 2_000), () => {
@@ -155,6 +160,7 @@ export const heal = (world: World): void => {
   world.rates = { messageLost: 0, messageDoubled: 0, messageLate: 0 }
   world.lateTimers = 0
   server.refusesUntil = 0
+  server.refusesOutcomesUntil = 0
   server.spoiled = undefined
   for (const { ear, link } of world.members) {
     for (const stream of [link.toServer, link.toClient, ear.toClient]) stream.heldUntil = 0

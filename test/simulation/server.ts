@@ -2,17 +2,17 @@
  * The server: the memory store as it is in src, behind what can happen to a server. It adds what only a store with a network
  * in between needs: `notAfter` (R3), tombstones (R15), and that one subscribes.
  */
-import * as Chunk from "effect/Chunk"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
+import type { FlightEvent, Stores } from "../../src/internal/flightStore.js"
 import * as Model from "../../src/internal/memory/model.js"
 import * as Memory from "../../src/internal/memory/store.js"
-import type { InboxEvent, LeaveItem, Store, Target } from "../../src/internal/store.js"
+import type { InboxEvent, LeaveItem, Target } from "../../src/internal/store.js"
 import type { World } from "./world.js"
 
-export type Message = Exclude<InboxEvent, { readonly _tag: "Subscribed" | "Unsubscribed" }>
+export type Message = Exclude<InboxEvent | FlightEvent, { readonly _tag: "Subscribed" | "Unsubscribed" }>
 
 /** What a command does when the server carries it out. `Late`: past its `notAfter`. */
 export interface Command<A> {
@@ -26,7 +26,7 @@ export const nameOf = ({ key, kind }: Target): string => `${kind}:${key}`
 const run = <A, E>(effect: Effect.Effect<A, E>): A => Effect.runSync(Effect.orDie(effect))
 
 interface Ear {
-  readonly store: Store
+  readonly store: Stores
   readonly scope: Scope.CloseableScope
   readonly hear: (message: Message) => void
 }
@@ -41,10 +41,12 @@ export class Server {
   /** What has arrived meanwhile. */
   private readonly backlog: Array<() => void> = []
   refusesUntil = 0
+  /** It has no memory for what jobs produce, but for all else. */
+  refusesOutcomesUntil = 0
   /** A key of a foreign type lies in the way of this target. */
   spoiled: string | undefined
   readonly memory: Memory.Server
-  private readonly verbs = new Map<string, Store>()
+  private readonly verbs = new Map<string, Stores>()
   private readonly ears = new Map<string, Ear>()
 
   constructor(readonly world: World) {
@@ -87,7 +89,7 @@ export class Server {
   }
 
   /** The verbs of a process. Whether it is subscribed is another matter. */
-  storeOf(inbox: string): Store {
+  storeOf(inbox: string): Stores {
     const known = this.verbs.get(inbox)
     if (known) return known
     const { scope, store } = this.connect(inbox)
@@ -121,16 +123,22 @@ export class Server {
   execute<A>(command: Command<A>): A {
     const { judge } = this.world
     const result = command.run(this)
-    for (const [inbox, { hear, store }] of this.ears) {
-      for (const event of Chunk.toReadonlyArray(run(store.inbox.clear))) {
-        if (event._tag === "Subscribed" || event._tag === "Unsubscribed") continue
-        this.world.log("server", () => `says ${event._tag} ${event.token} to ${inbox}`)
-        judge.leases.onSaid(event)
-        hear(event)
+    for (const [inbox, { store }] of this.ears) {
+      for (const event of [...run(store.inbox.clear), ...run(store.flights.inbox.clear)]) {
+        if (event._tag !== "Subscribed" && event._tag !== "Unsubscribed") this.tell(inbox, event)
       }
     }
     judge.afterCommand()
     return result
+  }
+
+  /** A message, if somebody listens. */
+  tell(inbox: string, message: Message): void {
+    const ear = this.ears.get(inbox)
+    if (ear === undefined) return
+    this.world.log("server", () => `says ${message._tag} ${message.token} to ${inbox}`)
+    this.world.judge.leases.onSaid(message)
+    ear.hear(message)
   }
 
   lock(target: Target): Model.Lock {
@@ -150,9 +158,12 @@ export class Server {
   /** What a replica has of it now. */
   snapshot(): () => void {
     const copy = structuredClone(this.memory.locks)
+    const flights = structuredClone(this.memory.flights)
     return () => {
       this.memory.locks.clear()
+      this.memory.flights.clear()
       for (const [name, lock] of copy) this.memory.locks.set(name, lock)
+      for (const [id, flight] of flights) this.memory.flights.set(id, flight)
     }
   }
 

@@ -3,7 +3,23 @@ import { assert, describe, it } from "@effect/vitest"
 import { troubles } from "./nemesis.js"
 import { report, run } from "./simulation.js"
 
-const seeds = 300
+const seeds = 320
+
+const flightEvents = [
+  "flights led",
+  "flights taken over",
+  "jobs stopped",
+  "jobs beside one that has lost its lease",
+  "joins too late",
+  "outcomes sent",
+  "outcomes read again",
+  "outcomes fetched",
+  "outcomes kept",
+  "outcomes of the same process",
+  "outcomes of another process",
+  "outcomes refused",
+  "outcomes that came too late"
+]
 
 describe("a simulated world", () => {
   it("keeps every invariant, whatever goes wrong in it", () => {
@@ -30,7 +46,9 @@ describe("a simulated world", () => {
       "told LockAcquisitionError Timeout",
       "told LockAcquisitionError OverLimit"
     ]
-    for (const what of [...Object.keys(troubles), ...events, ...leases]) assert.isAbove(counts.get(what) ?? 0, 20, what)
+    for (const what of [...Object.keys(troubles), ...events, ...leases, ...flightEvents]) {
+      assert.isAbove(counts.get(what) ?? 0, 20, what)
+    }
   }, 120_000)
 
   it("is the same each time, to the last letter", () => {

@@ -8,9 +8,17 @@ import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
 import * as Mailbox from "effect/Mailbox"
 import * as Scope from "effect/Scope"
+import * as FlightsModule from "../../src/internal/engine/flights.js"
 import * as EngineModule from "../../src/internal/engine/make.js"
+import * as Fanout from "../../src/internal/fanout.js"
+import type { FlightEvent } from "../../src/internal/flightStore.js"
+import * as PayloadModule from "../../src/internal/outcome.js"
 import type { InboxEvent } from "../../src/internal/store.js"
 import { Ear } from "./ear.js"
+import { checkNothingLeft } from "./flights/ending.js"
+import * as SimulatedFlights from "./flights/store.js"
+import type { FlightHabits } from "./flights/workload.js"
+import { FlightCaller, habitsOf } from "./flights/workload.js"
 import { Link } from "./link.js"
 import * as Nemesis from "./nemesis.js"
 import { Process } from "./process.js"
@@ -36,7 +44,7 @@ const closingMillis = 60_000
 /** So long may what has gone wrong before have consequences. */
 const afterMillis = 5_000
 /** Messages and copies that come late, leaves that are repeated, leases of the dead. */
-const echoMillis = 12_000
+const echoMillis = 18_000
 const membersMax = 8
 const stepsMax = 300_000
 
@@ -51,6 +59,8 @@ class Simulation {
   readonly world: World
   readonly running: Array<Running> = []
   readonly habits: Habits
+  readonly flightHabits: FlightHabits
+  readonly does: "locks" | "flights" | "both"
   readonly commandTimeoutMillis: number
   steps = 0
   healedAt = Infinity
@@ -65,6 +75,8 @@ class Simulation {
       holdMillis: random.pick([50, 400, 1_500]),
       limits: random.pick([[2], [3], [3, 3, 2]])
     }
+    this.flightHabits = habitsOf(random)
+    this.does = seed % 4 === 3 ? "flights" : seed % 8 === 0 ? "both" : "locks"
     this.commandTimeoutMillis = random.pick([300, 1_000])
     this.world.latencyMillisMax = random.pick([1, 5, 40, 200])
   }
@@ -79,9 +91,10 @@ class Simulation {
     let tokens = 0
     const fiber = process.run(Effect.gen(this, function*() {
       const inbox = yield* Mailbox.make<InboxEvent>()
-      const ear = new Ear(this.world, process, inbox, this.commandTimeoutMillis)
+      const flightInbox = yield* Mailbox.make<FlightEvent>()
+      const ear = new Ear(this.world, process, inbox, flightInbox, this.commandTimeoutMillis)
       const scope = yield* Scope.make()
-      const member: Member = { process, link, ear, engine: undefined }
+      const member: Member = { process, link, ear, engine: undefined, flights: undefined }
       this.world.members.push(member)
       const engine = yield* EngineModule.make({
         store: SimulatedStore.make(this.world, process, link, ear),
@@ -93,11 +106,37 @@ class Simulation {
       this.running.push(running)
       const caller = new Caller(this.world, member, engine, this.habits, this.commandTimeoutMillis)
       const callers = 1 + random.index(3)
-      for (let i = 0; i < callers; i++) running.fibers.push(yield* Effect.forkDaemon(caller.program))
+      for (let i = 0; i < callers && this.does !== "flights"; i++) {
+        running.fibers.push(yield* Effect.forkDaemon(caller.program))
+      }
+      if (this.does === "locks") return
+      const flightCaller = yield* this.startFlights(member, scope)
+      for (let i = 0; i < callers; i++) running.fibers.push(yield* Effect.forkDaemon(flightCaller.program))
     }))
     fiber.addObserver((exit) => {
       if (Exit.isFailure(exit)) this.world.violate("no defect", String(exit.cause))
     })
+  }
+
+  startFlights(member: Member, scope: Scope.Scope): Effect.Effect<FlightCaller> {
+    const { commandTimeoutMillis, world } = this
+    const { ear, link, process } = member
+    let tokens = 0
+    return FlightsModule.make({
+      store: SimulatedFlights.make(world, process, link, ear),
+      commandTimeoutMillis,
+      makeToken: () => `${process.name}.f${++tokens}`,
+      refused: PayloadModule.fanoutError("Refused", "Redis would not take it"),
+      interrupted: PayloadModule.interrupted
+    }).pipe(
+      Scope.extend(scope),
+      Effect.map((flights) => {
+        member.flights = flights
+        const defaults = { ttlMillis: 3_000, commandTimeoutMillis, retentionMillis: 1_000, maxPayloadBytes: 2 ** 20 }
+        const { fanout } = Fanout.make(flights, defaults)
+        return new FlightCaller(world, member, flights, fanout, this.flightHabits, commandTimeoutMillis)
+      })
+    )
   }
 
   readonly hands: Nemesis.Hands = {
@@ -143,7 +182,11 @@ class Simulation {
         return
       }
       this.world.judge.afterStep()
-      if (this.world.now > this.healedAt + afterMillis) this.world.judge.checkIdle()
+      this.world.flights.afterStep()
+      if (this.world.now > this.healedAt + afterMillis) {
+        this.world.judge.checkIdle()
+        this.world.flights.checkIdle(this.healedAt)
+      }
       if (++this.steps > stepsMax) this.world.violate("no endless loop", `${stepsMax} steps`)
     }
   }
@@ -170,9 +213,11 @@ class Simulation {
       if (left > 0) world.violate("every caller settles", `${left} of ${member.process.name} have not`)
     }
     if (this.failed) return
+    world.after(echoMillis, () => {})
     this.go(world.now + echoMillis)
     world.log("", () => "everybody is through")
     world.judge.checkEmpty()
+    checkNothingLeft(world)
     for (const one of this.living) {
       const leases = one.member.engine?.keeper.leases.size ?? 0
       if (leases > 0) world.violate("nothing is left", `${leases} leases in ${one.member.process.name}`)

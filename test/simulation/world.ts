@@ -1,6 +1,8 @@
 /** What a simulated world has in common: its time, its luck, its server, its processes and its trace. */
 import type { Engine } from "../../src/internal/engine/engine.js"
+import type { Flights } from "../../src/internal/engine/flights.js"
 import type { Ear } from "./ear.js"
+import { FlightJudge } from "./flights/judge.js"
 import { Judge } from "./judge.js"
 import type { Link } from "./link.js"
 import type { Process } from "./process.js"
@@ -14,6 +16,7 @@ export interface Member {
   readonly link: Link
   readonly ear: Ear
   engine: Engine | undefined
+  flights: Flights | undefined
 }
 
 export interface Violation {
@@ -24,6 +27,7 @@ export interface Violation {
 export class World extends Timeline {
   readonly random: Random
   readonly judge: Judge
+  readonly flights: FlightJudge
   readonly server: Server
   readonly members: Array<Member> = []
   readonly trace: Array<string> = []
@@ -42,6 +46,7 @@ export class World extends Timeline {
     super()
     this.random = RandomModule.make(seed)
     this.judge = new Judge(this)
+    this.flights = new FlightJudge(this)
     this.server = new Server(this)
   }
 
@@ -90,6 +95,10 @@ export class World extends Timeline {
     this.trace.length = 0
     this.members.length = 0
     this.judge.tokens.clear()
+    this.flights.tokens.clear()
+    this.flights.running.clear()
+    this.flights.askers.clear()
     this.server.memory.locks.clear()
+    this.server.memory.flights.clear()
   }
 }
