@@ -218,4 +218,18 @@ describe("a held lease", () => {
       const late = yield* start()
       assert.isTrue(Exit.isFailure(yield* Fiber.await(late)))
     }))
+
+  it.scoped("R15: a grant that is answered after the service has closed is given back once more", () =>
+    Effect.gen(function*() {
+      const { acquire, engine, leave, start } = yield* setup
+      const fiber = yield* start()
+      const asked = yield* acquire.next
+      engine.close()
+      const first = yield* leave.next
+      // The server did not know the script of the acquire: the driver has sent it again, after the leave.
+      first.reply([undefined])
+      asked.reply(granted(107))
+      assert.isTrue(Exit.isFailure(yield* Fiber.await(fiber)))
+      assert.deepStrictEqual((yield* leave.next).input.map(({ token }) => token), [asked.input.token])
+    }))
 })
