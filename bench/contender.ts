@@ -1,80 +1,76 @@
-/**
- * A process of the scenarios "contended" and "semaphore": waiters that take one lock, or a permit each, in turns for as
- * long as they are told. Its argument is JSON, see `ContenderOptions`. It says `{ type: "ready" }`, is told "go", and says `{ type: "done", result }`.
- */
-import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
-import * as ManagedRuntime from "effect/ManagedRuntime"
-import { once } from "node:events"
-import { Dlock, PubSubLayer, RedisLayer } from "../src/index.js"
-import * as Scripts from "../src/internal/redis/scripts.js"
-import { monotonicMicros } from "../test/support/workers.js"
+/** What the bench compares: each library, floor and yardstick is a `Contender`, played by worker processes. */
 
-export interface ContenderOptions {
-  readonly url: string
-  readonly key: string
-  readonly waiters: number
-  readonly holdMillis: number
-  readonly millis: number
-  /** Those of a semaphore. A lock when absent. */
-  readonly permits?: number | undefined
+/** Takes and gives back free locks: each key that often, one after the other; different keys at once. */
+export interface Cycles {
+  readonly keys: ReadonlyArray<string>
+  readonly times: number
+  /** To be called once while the lock is held. */
+  readonly body: () => void
 }
 
-/** Three stamps of `monotonicMicros` for each time that the lock was held. */
+/** Takes and gives back all the free keys at once, that often. */
+export interface Multi {
+  readonly keys: ReadonlyArray<string>
+  readonly times: number
+  readonly body: () => void
+}
+
+/** Waiters that take a lock, or one of the permits, in turns. */
+export interface Contention {
+  readonly key: string
+  /** 1 is a lock. */
+  readonly permits: number
+  readonly waiters: number
+  readonly holdMillis: number
+  /** Each takes its turn once, and again while this is true. */
+  readonly again: () => boolean
+  readonly record: (turn: Turn) => void
+}
+
+/** Three stamps of `monotonicMicros` for each time that it was held. */
 export interface Turn {
+  /** Numbered in its process. */
   readonly waiter: number
-  readonly fence: number
+  readonly fence: number | undefined
   readonly askedAt: number
   readonly enteredAt: number
   readonly leftAt: number
 }
 
-export interface ContenderResult {
-  readonly turns: ReadonlyArray<Turn>
-  /** Heartbeats that it sent, for its waiters and its leases. */
-  readonly refreshes: number
+/** Callers who want the outcome of one job for each id. */
+export interface Flights {
+  readonly ids: ReadonlyArray<string>
+  readonly callers: number
+  readonly job: (id: string) => Promise<string>
+  /** To be called by every caller with what it got. */
+  readonly landed: (result: string) => void
 }
 
-const { holdMillis, key, millis, permits, url, waiters }: ContenderOptions = JSON.parse(process.argv[2]!)
+/** What everybody is told before it starts, and is not measured. */
+export interface Preparation {
+  readonly kind: "cycle" | "multi" | "contend" | "fanout" | "hold"
+  readonly keys: ReadonlyArray<string>
+  readonly permits: number
+  readonly waiters: number
+  /** Whether this process is the first of those that take part. */
+  readonly isFirst: boolean
+}
 
-const runtime = ManagedRuntime.make(
-  Dlock.layer.pipe(Layer.provideMerge(PubSubLayer.layer), Layer.provideMerge(RedisLayer.layer({ url })))
-)
+/** A contender at work in one process. What it leaves out it cannot do. */
+export interface Session {
+  readonly prepare?: ((preparation: Preparation) => Promise<unknown>) | undefined
+  readonly cycle?: ((work: Cycles) => Promise<unknown>) | undefined
+  readonly multi?: ((work: Multi) => Promise<unknown>) | undefined
+  readonly contend?: ((work: Contention) => Promise<unknown>) | undefined
+  readonly semaphore?: ((work: Contention) => Promise<unknown>) | undefined
+  readonly fanout?: ((work: Flights) => Promise<unknown>) | undefined
+  /** Takes the locks and keeps them, renewed, until what it resolves with is called. */
+  readonly hold?: ((keys: ReadonlyArray<string>, ttlMillis: number) => Promise<() => Promise<unknown>>) | undefined
+}
 
-let refreshes = 0
-const countRefreshes = Effect.map(RedisLayer.Redis, ({ client }) => {
-  const send = client.sendCommand.bind(client)
-  client.sendCommand = (command, stream) => {
-    if (command.args[0] === Scripts.refresh.sha) refreshes++
-    return send(command, stream)
-  }
-})
-
-const turns: Array<Turn> = []
-const acquire = permits === undefined
-  ? Dlock.lock(key)
-  : Effect.flatMap(Dlock.semaphore(key, { permits }), (semaphore) => semaphore.take())
-const hold = holdMillis === 0 ? Effect.void : Effect.sleep(holdMillis)
-const takeTurn = (waiter: number) =>
-  Effect.suspend(() => {
-    const askedAt = monotonicMicros()
-    return Effect.scoped(Effect.flatMap(acquire, ({ fencingToken: fence }) => {
-      const enteredAt = monotonicMicros()
-      return Effect.map(hold, () => turns.push({ waiter, fence, askedAt, enteredAt, leftAt: monotonicMicros() }))
-    }))
-  })
-
-// The first use opens the connections, and tells the server's clock and the scripts.
-await runtime.runPromise(Effect.zipRight(countRefreshes, Dlock.withLock(Effect.sleep(100), `${key}, ${process.pid}`)))
-process.send!({ type: "ready" })
-await once(process, "message")
-
-const until = monotonicMicros() + millis * 1000
-const takeTurns = (waiter: number) => Effect.repeat(takeTurn(waiter), { while: () => monotonicMicros() < until })
-await runtime.runPromise(
-  Effect.forEach(Array.from({ length: waiters }, (_, i) => i), takeTurns, { concurrency: "unbounded", discard: true })
-)
-const result: ContenderResult = { turns, refreshes }
-process.send!({ type: "done", result })
-await runtime.dispose()
-process.disconnect()
+export interface Contender {
+  readonly name: string
+  /** How it is configured, and why so. */
+  readonly options: string
+  readonly open: (url: string) => Promise<Session>
+}

@@ -1,60 +1,149 @@
 /**
- * `npm run bench`: what the library costs, on a Redis server of its own.
+ * `npm run bench`: what the library costs beside its peers, on Redis servers of its own. Writes RESULTS.md and charts.
  *
- *   npm run bench -- [--quick] [--only free,many,multi,contended,semaphore,held] [--json FILE]
+ *   npm run bench -- [--quick] [--only free,atOnce,…] [--out FOLDER]
  */
 import * as fs from "node:fs"
 import * as os from "node:os"
+import * as path from "node:path"
+import { pathToFileURL } from "node:url"
 import { parseArgs } from "node:util"
-import { ensureRedisServer, startRedis } from "../test/support/redisServer.js"
-import type { Scenario } from "./scenario.js"
-import { contended } from "./scenarios/contended.js"
-import { free } from "./scenarios/free.js"
+import { ensureRedisServer } from "../test/support/redisServer.js"
+import { contenders } from "./contenders/index.js"
+import type { Chart, Scenario } from "./scenario.js"
+import { cycling, handoff, semaphore, zeroHold } from "./scenarios/contended.js"
+import { fanout } from "./scenarios/fanout.js"
+import { atOnce, oneAfterTheOther, several } from "./scenarios/free.js"
 import { held } from "./scenarios/held.js"
-import { many } from "./scenarios/many.js"
-import { multi } from "./scenarios/multi.js"
-import { semaphore } from "./scenarios/semaphore.js"
-import type { Figure } from "./support/figure.js"
-import { figureTable, isMet } from "./support/figure.js"
+import { importCost } from "./scenarios/importCost.js"
+import { sweeps } from "./scenarios/sweeps.js"
+import { bundleWorker } from "./support/bundle.js"
+import { drawCharts } from "./support/charts.js"
+import type { SweepResult } from "./support/play.js"
+import { play, playSweep, stopGroups } from "./support/play.js"
+import type { Section } from "./support/report.js"
+import { format, markdownSection, markdownTable, markdownVerdicts, sectionOf } from "./support/report.js"
 
-const scenarios: Record<string, Scenario> = { free, many, multi, contended, semaphore, held }
+const parts: Record<string, (quick: boolean) => ReadonlyArray<Scenario>> = {
+  free: (quick) => [oneAfterTheOther(quick)],
+  atOnce: (quick) => [atOnce(64, quick), atOnce(256, quick)],
+  contended: (quick) => [handoff(quick), cycling(32, quick), cycling(2_000, quick)],
+  zeroHold: (quick) => [zeroHold(quick)],
+  several: (quick) => [several(quick)],
+  semaphore: (quick) => [semaphore(quick)],
+  fanout: (quick) => [
+    fanout({ ids: 1, callers: 10, payloadBytes: 10_000 }, quick),
+    fanout({ ids: 1, callers: 1_000, payloadBytes: 10_000, jobMillis: 500 }, quick),
+    fanout({ ids: 500, callers: 1, payloadBytes: 1_000, jobMillis: 600 }, quick)
+  ],
+  held: (quick) => [held(quick)]
+}
+const names = [...Object.keys(parts), "import", "charts"]
 
 const { values: options } = parseArgs({
   options: {
     quick: { type: "boolean", default: false },
-    only: { type: "string", default: Object.keys(scenarios).join(",") },
-    json: { type: "string" }
+    only: { type: "string", default: names.join(",") },
+    out: { type: "string", default: path.relative(process.cwd(), import.meta.dirname) || "." }
   }
 })
-
 const chosen = options.only.split(",")
-const unknown = chosen.filter((name) => scenarios[name] === undefined)
+const unknown = chosen.filter((name) => !names.includes(name))
 if (unknown.length > 0) {
-  console.error(`No scenario ${unknown.join(", ")}. There are: ${Object.keys(scenarios).join(", ")}`)
+  console.error(`No part ${unknown.join(", ")}. There are: ${names.join(", ")}`)
   process.exit(1)
 }
 
-ensureRedisServer()
-const machine = `${os.cpus().length} x ${os.cpus()[0]?.model}, Node ${process.version}, ${os.platform()}`
-console.log(`${machine}${options.quick ? ", quick" : ""}. A figure is the median of its rounds (lowest to highest).\n`)
+const startedAt = performance.now()
+const say = (text: string) => console.log(`[${Math.round((performance.now() - startedAt) / 1000)} s] ${text}`)
 
-const figures: Array<Figure> = []
-for (const name of chosen) {
-  // A new server for each, so that no scenario finds what another left.
-  const server = await startRedis()
-  console.log(`${name} …`)
-  try {
-    figures.push(...await scenarios[name]!({ url: server.url, quick: options.quick }))
-  } finally {
-    await server.stop()
+const measure = async (): Promise<ReadonlyArray<Section>> => {
+  const sections: Array<Section> = []
+  for (const scenario of chosen.flatMap((name) => parts[name]?.(options.quick) ?? [])) {
+    say(scenario.title)
+    sections.push(sectionOf(await play(scenario)))
   }
+  if (chosen.includes("import")) {
+    say("What an import costs")
+    sections.push(await importCost(options.quick))
+  }
+  return sections
 }
-console.log(`\n${figureTable(figures)}`)
 
-if (options.json !== undefined) {
-  const results = figures.map((figure) => ({ ...figure, ok: isMet(figure) }))
-  fs.writeFileSync(
-    options.json,
-    `${JSON.stringify({ machine, quick: options.quick, figures: results }, undefined, 2)}\n`
-  )
+const measureSweeps = async (): Promise<ReadonlyArray<SweepResult>> => {
+  const results: Array<SweepResult> = []
+  for (const sweep of chosen.includes("charts") ? sweeps(options.quick) : []) {
+    say(`charts: ${sweep.charts.map(({ title }) => title).join("; ")}`)
+    results.push(await playSweep(sweep))
+  }
+  return results
+}
+
+const chartSection = (result: SweepResult, { figure, name, title, yTitle }: Chart): string => {
+  const { lines, sweep: { points, xTitle } } = result
+  const cellOf = (line: SweepResult["lines"][number], index: number): string => {
+    const figures = line.points[index]?.figures
+    if (figures !== undefined) return format(figures[figure]!)
+    return index === line.points.length ? line.stopped ?? "–" : "–"
+  }
+  return [
+    `### ${title}`,
+    `![${title}](charts/${name}.svg)`,
+    markdownTable(
+      [`${yTitle} by ${xTitle}`, ...points.map((point) => point.toLocaleString("en-US"))],
+      lines.map((line) => [line.name, ...points.map((_, index) => cellOf(line, index))])
+    )
+  ].join("\n\n")
+}
+
+const sweepSections = (result: SweepResult): ReadonlyArray<string> =>
+  result.sweep.charts.map((chart) => chartSection(result, chart))
+
+const contenderList = async (): Promise<string> => {
+  const all = await Promise.all(Object.values(contenders).map((load) => load()))
+  return all.map(({ name, options }) => `- ${name}: ${options}`).join("\n")
+}
+
+const howToRead = [
+  "A figure is the median of its rounds (lowest–highest); contenders take turns in every round, each with a Redis server",
+  "and processes of its own. Every round checks who ran how often and whether holds overlapped: ✗ says what was wrong, and",
+  "then the figures beside it are worth nothing. Commands are those that clients send, counted in the clients; µs of Redis",
+  "are what the server says that those took. Processor time is the figure to read when the machine was busy."
+].join("\n")
+
+const machine = `${os.cpus().length} x ${os.cpus()[0]?.model}, Node ${process.version}, ${os.platform()} ${os.arch()}`
+const load = () => os.loadavg().map((value) => value.toFixed(1)).join(", ")
+const redis = ensureRedisServer()
+const loadBefore = load()
+say(machine)
+
+const finish = async () => {
+  await bundleWorker()
+  const sections = await measure()
+  const results = await measureSweeps()
+  const folder = pathToFileURL(`${path.resolve(options.out)}/`)
+  fs.mkdirSync(folder, { recursive: true })
+  await drawCharts(new URL("charts/", folder), results)
+  const text = [
+    "# What it costs",
+    `\`npm run bench${options.quick ? " -- --quick" : ""}\` wrote this in ${
+      Math.round((performance.now() - startedAt) / 1000)
+    } s. ${machine}, ${path.basename(redis)} on the same machine. Load average before ${loadBefore}, after ${load()}.`,
+    howToRead,
+    "## Targets",
+    markdownVerdicts(sections),
+    ...sections.map(markdownSection),
+    ...results.length === 0 ? [] : ["## How it grows", ...results.flatMap(sweepSections)],
+    "## Who takes part",
+    await contenderList()
+  ].join("\n\n")
+  fs.writeFileSync(new URL("RESULTS.md", folder), `${text}\n`)
+  console.log(`\n${markdownVerdicts(sections)}\n`)
+  say(`wrote ${path.join(options.out, "RESULTS.md")}`)
+}
+
+try {
+  await finish()
+} finally {
+  await stopGroups()
 }

@@ -1,11 +1,57 @@
-/** What a scenario gets and what it gives. */
-import type { Figure } from "./support/figure.js"
+/** What a scenario is: who takes part, what is played in a round, and what the figures should be. */
+import type { ContenderId } from "./contenders/index.js"
+import type { Group } from "./support/group.js"
 
-export interface Setting {
-  /** A server that nobody else uses. */
-  readonly url: string
-  /** A run of under a minute, for all scenarios together. */
-  readonly quick: boolean
+/** What a contender did in a round. */
+export interface Sample {
+  readonly figures: Readonly<Record<string, number>>
+  /** What was wrong with it: a figure next to that is worth nothing. */
+  readonly wrong: ReadonlyArray<string>
 }
 
-export type Scenario = (setting: Setting) => Promise<ReadonlyArray<Figure>>
+export interface Column {
+  /** The figure of a sample. */
+  readonly figure: string
+  readonly title: string
+  /** Divided by that of this contender in the same round. */
+  readonly of?: ContenderId | undefined
+}
+
+/** What a figure of ours should be. */
+export interface Target {
+  readonly figure: string
+  readonly by?: ContenderId | undefined
+  readonly of?: ContenderId | undefined
+  readonly what: string
+  readonly atLeast?: number | undefined
+  readonly atMost?: number | undefined
+}
+
+export interface Scenario {
+  readonly title: string
+  readonly contenders: ReadonlyArray<ContenderId>
+  readonly rounds: number
+  /** Those of which nothing is kept. */
+  readonly warmups?: number | undefined
+  readonly play: (group: Group, round: number) => Promise<Sample>
+  readonly columns: ReadonlyArray<Column>
+  readonly targets: ReadonlyArray<Target>
+  readonly notes?: string | undefined
+}
+
+export interface Chart {
+  /** Of the file. */
+  readonly name: string
+  readonly figure: string
+  readonly title: string
+  readonly yTitle: string
+}
+
+/** How figures grow with something: in each chart a line for each contender. */
+export interface Sweep {
+  readonly xTitle: string
+  readonly charts: ReadonlyArray<Chart>
+  readonly contenders: ReadonlyArray<ContenderId>
+  readonly points: ReadonlyArray<number>
+  readonly play: (group: Group, point: number) => Promise<Sample["figures"]>
+}

@@ -1,63 +1,114 @@
-/** One lock and many who want it, in four processes: how fast it goes from hand to hand, how fairly, and at what cost. */
-import { checkFencing, checkMutualExclusion } from "../../test/support/history.js"
+/** One lock, or a few permits, and many in four processes who want them: how fast, how fairly, and at what cost. */
+import type { ContenderId } from "../contenders/index.js"
 import type { Scenario } from "../scenario.js"
-import { contend, historyOf, waitMillis } from "../support/contenders.js"
-import type { Figure } from "../support/figure.js"
-import { format } from "../support/figure.js"
-import { jain, quantile } from "../support/stats.js"
+import type { Group } from "../support/group.js"
+import { ofContention } from "../support/samples.js"
+import type { ContendWork } from "../support/work.js"
 
-const key = "contended"
+export const processes = 4
+const peers = ["redisSemaphore", "redlock", "redlockUniversal", "effectDistributedLock", "dlock12"] as const
+const queues: ReadonlyArray<ContenderId> = ["ours", "tokenList", "luaQueue", ...peers]
 
-const measure = async (url: string, waiters: number, holdMillis: number, millis: number) => {
-  const { commands, heartbeats, messages, pings, seconds, turns } = await contend({
-    url,
-    key,
-    waiters,
-    holdMillis,
-    millis
-  })
-  const shares = Array.from({ length: waiters }, () => 0)
-  for (const { waiter } of turns) shares[waiter]!++
-  const waits = turns.map(waitMillis)
-  const history = historyOf(key, turns)
+let keys = 0
 
-  const fairest = jain(shares.map((_, waiter) => Math.floor((turns.length + waiter) / waiters)))
-
-  const name = `${waiters} waiters, held for ${holdMillis} ms`
-  return [
-    { name: `${name}: acquisitions`, measured: turns.length / seconds, unit: "/s" },
-    { name: `${name}: wait, p50`, measured: quantile(waits, 0.5), unit: "ms" },
-    { name: `${name}: wait, p99`, measured: quantile(waits, 0.99), unit: "ms" },
-    {
-      name: `${name}: fairness (Jain)`,
-      measured: jain(shares),
-      unit: "",
-      note: `${format(fairest)} is the most that whole turns allow`,
-      atLeast: 0.99 * fairest
-    },
-    {
-      name: `${name}: commands per acquisition`,
-      measured: commands / turns.length,
-      unit: "",
-      note: `and ${heartbeats} heartbeats and ${pings} pings in all`,
-      atMost: 2,
-      atLeast: 2
-    },
-    { name: `${name}: messages per acquisition`, measured: messages / turns.length, unit: "", atMost: 1 },
-    {
-      name: `${name}: overlaps and wrong fences`,
-      measured: checkMutualExclusion(history).length + checkFencing(history).length,
-      unit: `in ${turns.length} holds`,
-      atMost: 0
-    }
-  ] satisfies ReadonlyArray<Figure>
-}
-
-export const contended: Scenario = async ({ quick, url }) => {
-  const millis = quick ? 1_500 : 3_000
-  const figures: Array<Figure> = []
-  for (const waiters of [32, 1_000]) {
-    for (const holdMillis of [0, 1]) figures.push(...await measure(url, waiters, holdMillis, millis))
+/** Each round on a key of its own, so that none finds what another left. */
+export const contend = async (
+  group: Group,
+  { waiters, ...options }: Pick<ContendWork, "waiters" | "holdMillis" | "millis"> & Partial<ContendWork>
+) => {
+  const work: ContendWork = {
+    kind: "contend",
+    key: `contended:${keys++}`,
+    permits: 1,
+    waiters: waiters / processes,
+    ...options
   }
-  return figures
+  return ofContention(await group.run(processes, work, work.millis + 20_000), work)
 }
+
+export const handoff = (quick: boolean): Scenario => ({
+  title: "32 waiters in 4 processes, each holds for 1 ms once: how long the lock is idle from one to the next",
+  contenders: queues,
+  rounds: quick ? 7 : 25,
+  warmups: 2,
+  play: (group) => contend(group, { waiters: 32, holdMillis: 1, millis: 0 }),
+  columns: [
+    { figure: "idle", title: "ms idle a handover" },
+    { figure: "idle", title: "of the Lua floor", of: "luaQueue" },
+    { figure: "waitMax", title: "longest wait, ms" },
+    { figure: "commands", title: "commands each" }
+  ],
+  targets: [
+    { figure: "idle", what: "ms idle a handover", atMost: 0.35 },
+    { figure: "idle", of: "luaQueue", what: "of the Lua floor", atMost: 1.3 },
+    { figure: "idle", of: "tokenList", what: "of the token list", atMost: 1.3 }
+  ]
+})
+
+export const cycling = (waiters: number, quick: boolean): Scenario => ({
+  title: `${waiters.toLocaleString("en-US")} waiters in 4 processes, again and again, each holds for 1 ms`,
+  contenders: waiters > 32 ? ["ours", "tokenList", "luaQueue"] : queues,
+  rounds: waiters > 32 ? quick ? 1 : 2 : quick ? 2 : 4,
+  warmups: quick || waiters > 32 ? 0 : 1,
+  play: (group) => contend(group, { waiters, holdMillis: 1, millis: quick ? 700 : waiters > 32 ? 4_000 : 1_500 }),
+  columns: [
+    { figure: "waitP50", title: "wait p50, ms" },
+    { figure: "waitP99", title: "wait p99, ms" },
+    { figure: "waitMax", title: "max, ms" },
+    { figure: "fairness", title: "Jain index" },
+    { figure: "commands", title: "commands an acquisition" },
+    { figure: "redisMicros", title: "µs of Redis each" },
+    { figure: "handovers", title: "handovers to another, a second" }
+  ],
+  targets: [
+    ...waiters > 32
+      ? []
+      : [{ figure: "waitP99", what: "ms, wait p99", atMost: 60 }],
+    { figure: "fairness", what: "Jain index", atLeast: 0.99 },
+    { figure: "commands", what: "commands an acquisition", atMost: 2.1 }
+  ],
+  notes: "The Jain index is a share of the most that whole turns allow."
+    + (waiters > 32 ? " Polling peers are left out: their commands alone would fill the server." : "")
+})
+
+export const zeroHold = (quick: boolean): Scenario => ({
+  title: "The same with 32 waiters and a hold of 0 ms: handovers to another waiter",
+  contenders: queues,
+  rounds: quick ? 2 : 4,
+  warmups: quick ? 0 : 1,
+  play: (group) => contend(group, { waiters: 32, holdMillis: 0, millis: quick ? 500 : 1_200 }),
+  columns: [
+    { figure: "handovers", title: "handovers to another, a second" },
+    { figure: "others", title: "share of all turns" },
+    { figure: "speed", title: "turns a second" },
+    { figure: "fairness", title: "Jain index" },
+    { figure: "commands", title: "commands a turn" },
+    { figure: "redisMicros", title: "µs of Redis each" }
+  ],
+  targets: [{ figure: "handovers", what: "handovers a second", atLeast: 10_000 }],
+  notes: "Taking the lock again at once, past those who wait, is a turn but not a handover."
+})
+
+export const semaphore = (quick: boolean): Scenario => ({
+  title: "A semaphore of 4, 32 contenders in 4 processes, each holds for 1 ms",
+  contenders: ["ours", "tokenList", "luaQueue", "redisSemaphore", "effectDistributedLock"],
+  rounds: quick ? 2 : 4,
+  warmups: quick ? 0 : 1,
+  play: (group) =>
+    contend(group, { kind: "semaphore", permits: 4, waiters: 32, holdMillis: 1, millis: quick ? 700 : 1_500 }),
+  columns: [
+    { figure: "speed", title: "a second" },
+    { figure: "speed", title: "of the Lua floor", of: "luaQueue" },
+    { figure: "waitP99", title: "wait p99, ms" },
+    { figure: "waitMax", title: "wait max, ms" },
+    { figure: "fairness", title: "Jain index" },
+    { figure: "commands", title: "commands an acquisition" },
+    { figure: "redisMicros", title: "µs of Redis each" }
+  ],
+  targets: [
+    { figure: "speed", of: "luaQueue", what: "of the Lua floor (2,950 of 3,050)", atLeast: 0.967 },
+    { figure: "waitMax", what: "ms, longest wait", atMost: 30 },
+    { figure: "commands", what: "commands an acquisition", atMost: 2.1 }
+  ],
+  notes: "The others have no semaphore; what dlock 12 calls one is a lock."
+})

@@ -1,44 +1,75 @@
-/** A free lock, taken and given back, one after the other: what the library costs beside the two commands. */
-import * as Effect from "effect/Effect"
-import * as ManagedRuntime from "effect/ManagedRuntime"
-import { Dlock } from "../../src/index.js"
-import type { Scenario } from "../scenario.js"
-import { connectBare } from "../support/bare.js"
-import { race } from "../support/race.js"
+/** Free locks, taken and given back: what the library and what Effect cost beside two commands. */
+import type { Scenario, Target } from "../scenario.js"
+import { ofCycles } from "../support/samples.js"
 
-const key = "free"
+const columns: Scenario["columns"] = [
+  { figure: "speed", title: "of raw", of: "raw" },
+  { figure: "speed", title: "a second" },
+  { figure: "micros", title: "µs each" },
+  { figure: "cpuMicros", title: "µs of its processor each" },
+  { figure: "commands", title: "commands each" },
+  { figure: "redisMicros", title: "µs of Redis each" }
+]
 
-export const free: Scenario = async ({ quick, url }) => {
-  const bare = await connectBare(url)
-  const runtime = ManagedRuntime.make(Dlock.layerRedis({ url }))
-  const once = Effect.scoped(Dlock.once(key))
-  const times = <A, E, R>(effect: Effect.Effect<A, E, R>, count: number) => Effect.repeatN(effect, count - 1)
-  try {
-    return await race("free lock", [
-      {
-        name: "bare ioredis",
-        run: async (operations) => {
-          for (let i = 0; i < operations; i++) await bare.lockOnce(key)
-        }
-      },
-      {
-        name: "bare ioredis, in Effect.scoped",
-        run: (operations) => runtime.runPromise(times(bare.lockScoped(key), operations))
-      },
-      { name: "once, in one program", run: (operations) => runtime.runPromise(times(once, operations)), target: 0.75 },
-      {
-        name: "withLock, in one program",
-        run: (operations) => runtime.runPromise(times(Dlock.withLock(Effect.void, key), operations))
-      },
-      {
-        name: "once, each by runPromise",
-        run: async (operations) => {
-          for (let i = 0; i < operations; i++) await runtime.runPromise(once)
-        }
-      }
-    ], quick ? { operations: 1_000, rounds: 9 } : { operations: 3_000, rounds: 21 })
-  } finally {
-    await runtime.dispose()
-    bare.close()
-  }
+const keysOf = (count: number) => Array.from({ length: count }, (_, i) => `free:${i}`)
+
+/**
+ * Code needs some thousands of operations until it is compiled: those of the first round, which is not measured. What
+ * has played one of these scenarios already needs fewer.
+ */
+const cycles = (count: number, measured: number, warming: number): Scenario["play"] => async (group, round) => {
+  const all = round === 0 ? Math.max(warming, measured) : measured
+  // It opens a connection for each, and would take longer than all others together.
+  const times = Math.ceil(all / count / (group.id === "effectDistributedLock" ? 10 : 1))
+  const outcome = await group.run(1, { kind: "cycle", keys: keysOf(count), times })
+  return ofCycles(outcome, count * times)
 }
+
+const share = (what: string, atLeast: number, by: Target["by"] = "ours"): Target => ({
+  figure: "speed",
+  of: "raw",
+  by,
+  what,
+  atLeast
+})
+
+const peers = ["redisSemaphore", "redlock", "redlockUniversal", "effectDistributedLock", "dlock12"] as const
+
+export const oneAfterTheOther = (quick: boolean): Scenario => ({
+  title: "A free lock, acquired and released, one after the other",
+  contenders: ["raw", "ours", "oursByPromise", "rawEffect", "tokenList", "luaQueue", ...peers],
+  rounds: quick ? 5 : 11,
+  play: cycles(1, quick ? 500 : 2_000, quick ? 4_000 : 10_000),
+  columns,
+  targets: [
+    share("of raw, inside one Effect program", 0.9),
+    share("of raw, with one runPromise an operation", 0.8, "oursByPromise"),
+    { figure: "commands", what: "commands an operation", atMost: 2 }
+  ]
+})
+
+export const atOnce = (count: number, quick: boolean): Scenario => ({
+  title: `${count} free locks at once, each on a key of its own`,
+  contenders: ["raw", "ours", "oursByPromise", "rawEffect", "rawPipelined", "tokenList", "luaQueue", ...peers],
+  rounds: quick ? 2 : 7,
+  play: cycles(count, quick ? 2_000 : 6_000, quick ? 2_000 : 6_000),
+  columns,
+  targets: [share("of raw, inside one Effect program", 1)]
+})
+
+export const several = (quick: boolean): Scenario => ({
+  title: "8 free keys at once, all or none, one after the other",
+  contenders: ["raw", "ours", "oursByPromise", "redlock", "redlockUniversal", "dlock12"],
+  rounds: quick ? 3 : 9,
+  play: async (group, round) => {
+    const times = round === 0 ? 1_000 : quick ? 300 : 600
+    return ofCycles(await group.run(1, { kind: "multi", keys: keysOf(8), times }), times)
+  },
+  columns,
+  targets: [
+    share("of its raw script, inside one Effect program", 0.85),
+    { figure: "commands", what: "commands an operation", atMost: 2 }
+  ],
+  notes: "raw is one script that sets all and one that deletes all. "
+    + "redis-semaphore and effect-distributed-lock cannot lock several keys at once."
+})

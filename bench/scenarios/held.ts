@@ -1,45 +1,50 @@
-/** Ten thousand locks, held by one process for three renewals: what they cost Redis and the process. */
-import { setTimeout as sleep } from "node:timers/promises"
-import type { HolderOptions, HolderReport } from "../../test/cost/holder.js"
-import { commandCounts } from "../../test/support/redisSpy.js"
-import { spawnWorker } from "../../test/support/workers.js"
+/** Locks that one process holds and renews: what they cost it and Redis. */
+import type { ContenderId } from "../contenders/index.js"
 import type { Scenario } from "../scenario.js"
+import type { Group } from "../support/group.js"
 
+const ttlMillis = 6_000
 const locks = 10_000
-const periods = 3
 
-export const held: Scenario = async ({ quick, url }) => {
-  const options: HolderOptions = { url, locks, ttlMillis: quick ? 6_000 : 12_000 }
-  const period = options.ttlMillis / 3
-  const holder = spawnWorker(new URL("../../test/cost/holder.ts", import.meta.url), { args: [JSON.stringify(options)] })
-  try {
-    const startedAt = performance.now()
-    await holder.next(({ type }) => type === "holding", 30_000)
-    const seconds = (performance.now() - startedAt) / 1000
-    // All are renewed once, and the count begins between two times when most are due.
-    await sleep(1.5 * period)
-    const before = await commandCounts(url)
-    await sleep(periods * period)
-    const after = await commandCounts(url)
-    holder.send("report")
-    const { report }: { readonly report: HolderReport } = await holder.next(({ type }) => type === "report", 10_000)
-    const name = `${locks.toLocaleString("en-US")} held locks`
-    const renewals = (after["evalsha"] ?? 0) - (before["evalsha"] ?? 0)
-    return [
-      { name: `${name}: acquired in`, measured: seconds, unit: "s" },
-      {
-        name: `${name}: renewal commands a period`,
-        measured: renewals / periods,
-        unit: "",
-        atMost: Math.ceil(locks / 256) + 1
-      },
-      { name: `${name}: heap each`, measured: report.heapBytesPerLock, unit: "bytes", atMost: 1_536 },
-      { name: `${name}: event loop late, p99`, measured: report.delayP99, unit: "ms" },
-      { name: `${name}: event loop late, at most`, measured: report.delayMax, unit: "ms" },
-      { name: `${name}: fibers added`, measured: report.fibers, unit: "", atMost: 2 },
-      { name: `${name}: timers added`, measured: report.timers, unit: "", atMost: 1 }
-    ]
-  } finally {
-    await holder.kill()
-  }
+/** How often each renews, as a share of the ttl: the count is exact over whole periods. */
+const periodOf = (id: ContenderId): number =>
+  ttlMillis * (id === "redisSemaphore" || id === "redlockUniversal" ? 0.8 : id === "redlock" ? 5.5 / 6 : 1 / 3)
+
+/** Counts for at least that long, in whole periods. */
+export const hold = (group: Group, count: number, atLeastMillis: number) => {
+  const period = periodOf(group.id)
+  const keys = Array.from({ length: count }, (_, i) => `held:${i}`)
+  return group.hold({ kind: "hold", keys, ttlMillis }, Math.ceil(atLeastMillis / period) * period)
 }
+
+export const holders = (quick: boolean): ReadonlyArray<ContenderId> =>
+  quick
+    ? ["ours", "luaQueue", "redisSemaphore"]
+    : ["ours", "luaQueue", "redisSemaphore", "redlock", "redlockUniversal", "effectDistributedLock"]
+
+export const held = (quick: boolean): Scenario => ({
+  title: "10,000 held leases, renewed",
+  contenders: holders(quick),
+  rounds: quick ? 1 : 2,
+  warmups: 0,
+  play: async (group) => {
+    const kept = await hold(group, locks, quick ? 2_000 : 6_000)
+    const { commandsPerSecond, delayP99, heapBytes, keys, rssBytes } = kept
+    return {
+      figures: { rss: rssBytes / 1024, heap: heapBytes / 1024, commands: commandsPerSecond, delayP99 },
+      wrong: keys >= locks ? [] : [`the server knows ${keys} of ${locks} locks`]
+    }
+  },
+  columns: [
+    { figure: "rss", title: "KB of RSS each" },
+    { figure: "heap", title: "KB of heap each" },
+    { figure: "commands", title: "commands a second" },
+    { figure: "delayP99", title: "event loop late p99, ms" }
+  ],
+  targets: [
+    { figure: "rss", what: "KB of RSS each", atMost: 2.2 },
+    { figure: "commands", what: "commands a second", atMost: 15 },
+    { figure: "delayP99", what: "ms, event loop late p99", atMost: 2 }
+  ],
+  notes: `A ttl of ${ttlMillis / 1000} s. dlock 12 does not renew.`
+})

@@ -1,0 +1,19 @@
+/** All contenders by id. Each is loaded by the processes that play it, and by nobody else. */
+import type { Contender } from "../contender.js"
+
+export const contenders = {
+  raw: async () => (await import("./raw.js")).raw,
+  rawEffect: async () => (await import("./raw.js")).rawEffect,
+  rawPipelined: async () => (await import("./raw.js")).rawPipelined,
+  tokenList: async () => (await import("./floors.js")).tokenList,
+  luaQueue: async () => (await import("./floors.js")).luaQueue,
+  ours: async () => (await import("./ours.js")).ours,
+  oursByPromise: async () => (await import("./ours.js")).oursByPromise,
+  redisSemaphore: async () => (await import("./redisSemaphore.js")).redisSemaphore,
+  redlock: async () => (await import("./redlock.js")).redlock,
+  redlockUniversal: async () => (await import("./redlockUniversal.js")).redlockUniversal,
+  effectDistributedLock: async () => (await import("./effectDistributedLock.js")).effectDistributedLock,
+  dlock12: async () => (await import("./dlock12.js")).dlock12
+} satisfies Record<string, () => Promise<Contender>>
+
+export type ContenderId = keyof typeof contenders

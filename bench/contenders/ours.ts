@@ -1,0 +1,92 @@
+/** effect-dlock, from its sources. */
+import * as Effect from "effect/Effect"
+import * as ExecutionStrategy from "effect/ExecutionStrategy"
+import * as Exit from "effect/Exit"
+import * as ManagedRuntime from "effect/ManagedRuntime"
+import * as Scope from "effect/Scope"
+import { Redis } from "ioredis"
+import { Dlock } from "../../src/index.js"
+import type { Contender, Session } from "../contender.js"
+import { counted } from "../support/counting.js"
+import { effectContentions, effectCycles } from "../support/loops.js"
+
+const service = async (url: string, ttlMillis?: number) => {
+  const runtime = ManagedRuntime.make(Dlock.layerRedis({ url, ...ttlMillis === undefined ? {} : { ttl: ttlMillis } }))
+  // The first use opens the connections, and tells the server's clock and the scripts.
+  await runtime.runPromise(Dlock.withLock(Effect.sleep(100), `first use by ${process.pid}`))
+  return runtime
+}
+
+const contend = effectContentions(
+  Effect,
+  (key: string) => Effect.map(Dlock.lock(key), ({ fencingToken }) => ({ fence: fencingToken }))
+)
+const contendFor = (permits: number) =>
+  effectContentions(Effect, (key: string) =>
+    Dlock.semaphore(key, { permits }).pipe(
+      Effect.flatMap((semaphore) => semaphore.take()),
+      Effect.as({ fence: undefined })
+    ))
+
+/** A layer of its own, as the ttl is the layer's. */
+const hold = async (url: string, keys: ReadonlyArray<string>, ttlMillis: number) => {
+  const runtime = await service(url, ttlMillis)
+  const scope = Effect.runSync(Scope.make(ExecutionStrategy.parallel))
+  await runtime.runPromise(
+    Effect.forEach(keys, (key) => Dlock.lock(key), { concurrency: 256, discard: true }).pipe(Scope.extend(scope))
+  )
+  return async () => {
+    await runtime.runPromise(Scope.close(scope, Exit.void))
+    await runtime.dispose()
+  }
+}
+
+const open = async (url: string): Promise<Session> => {
+  counted(Redis)
+  const runtime = await service(url)
+  const cycle = effectCycles(Effect, (key: string) => Dlock.once(key))
+  return {
+    cycle: (work) => runtime.runPromise(cycle(work)),
+    multi: ({ body, keys, times }) =>
+      runtime.runPromise(Effect.repeatN(Effect.scoped(Effect.map(Dlock.multi(keys), body)), times - 1)),
+    contend: (work) => runtime.runPromise(contend(work)),
+    semaphore: (work) => runtime.runPromise(contendFor(work.permits)(work)),
+    fanout: ({ callers, ids, job, landed }) => {
+      const ask = (id: string) => Effect.map(Dlock.fanout(id, Effect.promise(() => job(id))), landed)
+      return runtime.runPromise(
+        Effect.forEach(ids.flatMap((id) => Array.from({ length: callers }, () => ask(id))), (effect) => effect, {
+          concurrency: "unbounded",
+          discard: true
+        })
+      )
+    },
+    hold: (keys, ttlMillis) => hold(url, keys, ttlMillis)
+  }
+}
+
+export const ours: Contender = {
+  name: "effect-dlock",
+  options:
+    "`Dlock.layerRedis({ url })`, all defaults; `once` for free locks, `lock` to wait, inside one Effect program",
+  open
+}
+
+export const oursByPromise: Contender = {
+  name: "effect-dlock, runPromise each",
+  options: "the same with one `runPromise` an operation",
+  open: async (url) => {
+    counted(Redis)
+    const runtime = await service(url)
+    return {
+      cycle: ({ body, keys, times }) =>
+        Promise.all(keys.map(async (key) => {
+          const once = Effect.scoped(Effect.map(Dlock.once(key), body))
+          for (let i = 0; i < times; i++) await runtime.runPromise(once)
+        })),
+      multi: async ({ body, keys, times }) => {
+        const multi = Effect.scoped(Effect.map(Dlock.multi(keys), body))
+        for (let i = 0; i < times; i++) await runtime.runPromise(multi)
+      }
+    }
+  }
+}

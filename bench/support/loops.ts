@@ -1,0 +1,77 @@
+/** The work of a contender made of the one thing that it does: taking a lock and giving it back. */
+import type * as EffectModule from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import { setTimeout as sleep } from "node:timers/promises"
+import { monotonicMicros } from "../../test/support/workers.js"
+import type { Contention, Cycles, Multi } from "../contender.js"
+
+const indices = (count: number): ReadonlyArray<number> => Array.from({ length: count }, (_, i) => i)
+
+/** Resolves with what gives it back. */
+export type Take = (key: string, waiter: number) => Promise<() => unknown>
+
+export const cycles = (take: Take) => ({ body, keys, times }: Cycles): Promise<unknown> =>
+  Promise.all(keys.map(async (key, waiter) => {
+    for (let i = 0; i < times; i++) {
+      const release = await take(key, waiter)
+      body()
+      await release()
+    }
+  }))
+
+export const multis =
+  (take: (keys: ReadonlyArray<string>) => Promise<() => unknown>) =>
+  async ({ body, keys, times }: Multi): Promise<void> => {
+    for (let i = 0; i < times; i++) {
+      const release = await take(keys)
+      body()
+      await release()
+    }
+  }
+
+export const contentions =
+  (take: Take) => ({ again, holdMillis, key, record, waiters }: Contention): Promise<unknown> =>
+    Promise.all(
+      indices(waiters).map(async (waiter) => {
+        do {
+          const askedAt = monotonicMicros()
+          const release = await take(key, waiter)
+          const enteredAt = monotonicMicros()
+          if (holdMillis > 0) await sleep(holdMillis)
+          record({ waiter, fence: undefined, askedAt, enteredAt, leftAt: monotonicMicros() })
+          await release()
+        } while (again())
+      })
+    )
+
+/** Of the copy of Effect that a contender uses: there are two. */
+export type Effects = typeof EffectModule
+type Effect<A, R = never> = EffectModule.Effect<A, unknown, R>
+
+export const effectCycles =
+  <R>(E: Effects, take: (key: string) => Effect<unknown, R | Scope.Scope>) =>
+  ({ body, keys, times }: Cycles): Effect<unknown, Exclude<R, Scope.Scope>> =>
+    E.forEach(keys, (key) => E.repeatN(E.scoped(E.map(take(key), body)), times - 1), {
+      concurrency: "unbounded",
+      discard: true
+    })
+
+export const effectContentions = <R>(
+  E: Effects,
+  take: (key: string) => Effect<{ readonly fence: number | undefined }, R | Scope.Scope>
+) =>
+({ again, holdMillis, key, record, waiters }: Contention): Effect<unknown, Exclude<R, Scope.Scope>> => {
+  const hold = holdMillis > 0 ? E.sleep(holdMillis) : E.void
+  const turn = (waiter: number) =>
+    E.suspend(() => {
+      const askedAt = monotonicMicros()
+      return E.scoped(E.flatMap(take(key), ({ fence }) => {
+        const enteredAt = monotonicMicros()
+        return E.map(hold, () => record({ waiter, fence, askedAt, enteredAt, leftAt: monotonicMicros() }))
+      }))
+    })
+  return E.forEach(indices(waiters), (waiter) => E.repeat(turn(waiter), { while: again }), {
+    concurrency: "unbounded",
+    discard: true
+  })
+}
