@@ -163,12 +163,28 @@ const missingPlaces = (file: string, text: string): ReadonlyArray<string> =>
     }
   )
 
-/** A quoted test is "its name" (`its file`). */
+/** A quoted test is "its name" (`its file`), or its name as a link to its file: ["its name"](its file). */
+const citation = /"([^"\n]+)"(?: \(`(test\/[\w./-]+)`\)|\]\(([\w./-]+)\))/
+
 const missingTests = (file: string, text: string): ReadonlyArray<string> =>
-  [...text.matchAll(/"([^"\n]+)" \(`(test\/[\w./-]+)`\)/g)].flatMap(({ 1: name = "", 2: suite = "", index }) => {
+  [...text.matchAll(new RegExp(citation, "g"))].flatMap(({ 1: name = "", 2: suite, 3: link = "", index }) => {
     const at = `${file}:${lineOf(text, index)}`
-    const found = path.join(root, suite)
-    return fs.existsSync(found) && fs.readFileSync(found, "utf8").includes(name) ? [] : [`${at} "${name}" in ${suite}`]
+    const cited = suite ?? path.posix.join(path.posix.dirname(file), link)
+    const found = path.join(root, cited)
+    return fs.existsSync(found) && fs.readFileSync(found, "utf8").includes(name) ? [] : [`${at} "${name}" in ${cited}`]
+  })
+
+const cellsOf = (row: string): ReadonlyArray<string> => row.split("|").slice(1, -1).map((cell) => cell.trim())
+
+/** Tables that do not say by which tests they are shown, and rows that none is named for. */
+const unshown = (file: string, text: string): ReadonlyArray<string> =>
+  [...withoutCode(text).matchAll(/(?:^\|.*\|\n)+/gm)].flatMap(({ 0: table, index }) => {
+    const [head = "", , ...rows] = table.trimEnd().split("\n")
+    const line = lineOf(text, index)
+    if (cellsOf(head).at(-1) !== "shown by") return [`${file}:${line} no column "shown by"`]
+    return rows.flatMap((row, i) =>
+      citation.test(cellsOf(row).at(-1) ?? "") ? [] : [`${file}:${line + 2 + i} ${cellsOf(row)[0]}`]
+    )
   })
 
 // ------------------------------------------------------------------------------------------------------------ tests
@@ -194,6 +210,12 @@ describe("the documents", () => {
 
   it("quote tests that exist", () => {
     assert.deepStrictEqual(Object.entries(documents).flatMap(([file, text]) => missingTests(file, text)), [])
+  })
+
+  it("name a test for every row of docs/guarantees.md", () => {
+    const file = "docs/guarantees.md"
+    assert.isAbove([...(documents[file] ?? "").matchAll(new RegExp(citation, "g"))].length, 50)
+    assert.deepStrictEqual(unshown(file, documents[file] ?? ""), [])
   })
 })
 
@@ -237,6 +259,21 @@ describe("the checks of the documents", () => {
       "a.md:2 engine/none.ts"
     ])
     assert.deepStrictEqual(missingTests("a.md", text), ["a.md:3 \"a lie\" in test/docs.test.tsx"])
+    const links = "[\"a lie\"](../test/docs.test.ts)\n[\"no such test\"](../test/layering.test.ts)\n[a word](b.md)"
+    assert.deepStrictEqual(missingTests("docs/a.md", links), ["docs/a.md:2 \"no such test\" in test/layering.test.ts"])
+  })
+
+  it("find a row that no test is named for, and a table that names none", () => {
+    const cited = "[\"x\"](../test/docs.test.ts)"
+    const rows = [`| a | ${cited} |`, "| b | |", "| c | \"x\" |", `| ${cited} | d |`].join("\n")
+    const text =
+      `# A\n\n| promise | shown by |\n| --- | --- |\n${rows}\n\n| what | how long |\n| --- | --- |\n| e | 1 s |\n`
+    assert.deepStrictEqual(unshown("a.md", text), [
+      "a.md:6 b",
+      "a.md:7 c",
+      `a.md:8 ${cited}`,
+      "a.md:10 no column \"shown by\""
+    ])
   })
 })
 

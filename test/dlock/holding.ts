@@ -188,6 +188,28 @@ export const holding = ({ elapse, makeServer, name, test, ttlMillis }: World): v
         assert.isTrue(yield* isFree(a.dlock, key))
       }))
 
+    test("an effect that cannot be interrupted runs on after its lease, and withLock fails in the end", () =>
+      Effect.gen(function*() {
+        const { a, b, key } = yield* setup
+        const inside = yield* Deferred.make<void>()
+        const gate = yield* Deferred.make<void>()
+        let ended = false
+        const body = Effect.zipRight(Deferred.succeed(inside, void 0), Deferred.await(gate)).pipe(
+          Effect.zipRight(Effect.sync(() => ended = true)),
+          Effect.uninterruptible
+        )
+        const holder = yield* Effect.fork(Effect.exit(a.dlock.withLock(body, key, { maxHold: ttlMillis / 2 })))
+        yield* Deferred.await(inside)
+        yield* elapse(1)
+        yield* untilFree(b.dlock, key)
+        const next = yield* b.dlock.once(key)
+        assert.isFalse(ended)
+        yield* Deferred.succeed(gate, void 0)
+        assert.strictEqual(lostReason(yield* Fiber.join(holder)), "MaxHold")
+        assert.isTrue(ended)
+        yield* next.check
+      }))
+
     test("a wait of nothing does not wait", () =>
       Effect.gen(function*() {
         const { a, b, key } = yield* setup

@@ -370,6 +370,19 @@ describe("a flight that is followed", () => {
       assert.strictEqual(refresh.calls.length, 1)
     }))
 
+  it.scoped("whose message was lost has the outcome with its next refresh, a third of its ttl later", () =>
+    Effect.gen(function*() {
+      const { call, join, refresh } = yield* setup
+      const a = yield* call()
+      ;(yield* join.next).reply(follows())
+      yield* settleFibers
+      yield* TestClock.adjust(ttlMillis / 3 - 1)
+      assert.strictEqual(refresh.calls.length, 0)
+      yield* TestClock.adjust(1)
+      ;(yield* refresh.next).reply([outcome("x")])
+      assert.strictEqual(yield* payloadOf(a.fiber), "x")
+    }))
+
   it.scoped("R2: joins with a new token when the store does not know the old one", () =>
     Effect.gen(function*() {
       const { call, join, refresh } = yield* setup

@@ -60,6 +60,25 @@ describe("a held lease", () => {
       assert.approximately(yield* left(engine, lease), ttlMillis - drift(ttlMillis), 1)
     }))
 
+  for (const [ttl, pause] of [[300, 50], [6_000, 600], [60_000, 1_000]] as const) {
+    it.scoped(`whose renewal failed is renewed after a tenth of its ttl, between 50 ms and 1 s: ${ttl}`, () =>
+      Effect.gen(function*() {
+        const { acquire, refresh, start } = yield* setup
+        yield* start({ ttlMillis: ttl })
+        const asked = yield* acquire.next
+        asked.reply(granted(7, ttl))
+        yield* settleFibers
+        yield* TestClock.adjust(ttl / 3)
+        const renewal = yield* refresh.next
+        renewal.fail()
+        yield* settleFibers
+        yield* TestClock.adjust(pause - 1)
+        assert.strictEqual(refresh.calls.length, 0)
+        yield* TestClock.adjust(2)
+        yield* refresh.next
+      }))
+  }
+
   it.scoped("R6: no answer ever moves its deadline back", () =>
     Effect.gen(function*() {
       const { engine, lease, refresh } = yield* held

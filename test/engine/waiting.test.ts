@@ -146,6 +146,29 @@ describe("a waiter", () => {
       assert.strictEqual(leave.calls.length, 0)
     }))
 
+  it.scoped("R15: a leave that keeps failing is repeated after 100 ms, then ever later, until nothing can be left of it", () =>
+    Effect.gen(function*() {
+      const { acquire, leave, start } = yield* setup
+      const fiber = yield* start()
+      yield* acquire.next
+      yield* Fiber.interrupt(fiber)
+      ;(yield* leave.next).fail()
+      const repeatedAt: Array<number> = []
+      for (let at = 100; at <= 60_000; at += 100) {
+        yield* settleFibers
+        yield* TestClock.adjust(100)
+        yield* settleFibers
+        for (const { fail } of leave.calls.splice(0)) {
+          repeatedAt.push(at)
+          fail()
+        }
+      }
+      assert.deepStrictEqual(repeatedAt.slice(0, 7), [100, 300, 700, 1_500, 3_100, 5_100, 7_100])
+      const last = repeatedAt.at(-1) ?? 0
+      assert.isAtLeast(last, commandTimeoutMillis + ttlMillis)
+      assert.isBelow(last, commandTimeoutMillis + ttlMillis + 2_000)
+    }))
+
   it.scoped("R11: every attempt has a token of its own, also after an unknown outcome", () =>
     Effect.gen(function*() {
       const { acquire, start } = yield* setup
@@ -185,6 +208,29 @@ describe("a waiter", () => {
       const again = yield* refresh.next
       assert.isTrue(again.input.subscribed)
     }))
+
+  for (const [ttl, alive] of [[4_500, 4_500], [30_000, 10_000]] as const) {
+    it.scoped(`counts as alive for its ttl, 10 seconds at most, and asks every third of that: ${ttl}`, () =>
+      Effect.gen(function*() {
+        const { acquire, refresh, start } = yield* setup
+        const fiber = yield* start({ ttlMillis: ttl })
+        const asked = yield* acquire.next
+        assert.strictEqual(asked.input.livenessMillis, alive)
+        asked.reply(waiting({ remainingMillis: alive }))
+        yield* settleFibers
+        for (let i = 0; i < 4; i++) {
+          yield* TestClock.adjust(Math.floor(alive / 3) - 10)
+          assert.strictEqual(refresh.calls.length, 0)
+          yield* TestClock.adjust(11)
+          const heartbeat = yield* refresh.next
+          assert.strictEqual(heartbeat.input.items[0]?.livenessMillis, alive)
+          const lost = { _tag: "Held" as const, remainingMillis: ttl, fence: 101 }
+          heartbeat.reply([i < 3 ? waiting({ remainingMillis: alive }) : lost])
+          yield* settleFibers
+        }
+        assert.strictEqual((yield* Fiber.poll(fiber))._tag, "Some")
+      }))
+  }
 
   it.scoped("R7: that no message can reach asks every second", () =>
     Effect.gen(function*() {

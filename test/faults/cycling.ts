@@ -61,7 +61,8 @@ const cycles: ReadonlyArray<Cycle> = [
       Effect.fork(lateJoiner(other, key)),
       one.fanout(key, Effect.zipRight(pause, Effect.fail({ _tag: "Failed" })))
     ),
-  (one, _, key) => Effect.timeout(one.fanout(key, Effect.never), Math.random() * 10),
+  // Longer than its caller waits, but not for ever: others may follow it.
+  (one, _, key) => Effect.timeout(one.fanout(key, Effect.sleep(200)), Math.random() * 10),
   (one, _, key) =>
     Effect.scoped(
       Effect.flatMap(one.push<string, never, never>(key, () => Effect.void), ({ complete }) =>

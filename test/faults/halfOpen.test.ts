@@ -151,6 +151,33 @@ describe.concurrent("half-open connections", () => {
       }))
   })
 
+  test("silent messages are noticed within 0.8 seconds, however rare the heartbeats are", () =>
+    Effect.gen(function*() {
+      const { dlock, messages, other } = yield* setup({ ttl: 30_000 })
+      messages.stall()
+      atMost("silent messages, long ttl: hand-over", yield* handOver(other, dlock, "k"), 800 + slack)
+    }))
+
+  test("a holder whom the message of a forced release does not reach is told with its next renewal", () =>
+    Effect.gen(function*() {
+      const { dlock, messages, other } = yield* setup()
+      const lock = yield* dlock.once("k")
+      messages.stall()
+      assert.strictEqual(yield* other.forceRelease("k"), 1)
+      const [error, took] = yield* timed(Effect.flip(lock.lost))
+      assert.strictEqual(error.reason, "Superseded")
+      atMost("forced release without messages: the holder is told", took, ttl / 3 + slack)
+    }))
+
+  test("a call that Redis does not answer says so: BackendError Timeout", () =>
+    Effect.gen(function*() {
+      const { commands, dlock } = yield* setup()
+      commands.stall()
+      const [error, took] = yield* timed(Effect.flip(dlock.inspect("k")))
+      assert.deepInclude({ ...error }, { _tag: "BackendError", reason: "Timeout" })
+      atMost("silent commands: inspect", took, commandTimeout + slack)
+    }))
+
   test("a subscriber that is dead for ever is noticed also when no waiter waits for long", () =>
     Effect.gen(function*() {
       // The heartbeats of such a short ttl bring each grant before the messages are due to be probed.
@@ -192,4 +219,23 @@ describe.concurrent("half-open connections", () => {
         }))
     }
   )
+
+  test("closing the layer takes a second more when it leads a flight, and waits for the job's finalizers", () =>
+    Effect.gen(function*() {
+      const { close, commands, dlock, messages } = yield* setup({ ttl, commandTimeout: 5_000 })
+      yield* dlock.once("held")
+      const leads = yield* Effect.makeLatch()
+      let ended = false
+      const job = Effect.ensuring(
+        Effect.zipRight(leads.open, Effect.never),
+        Effect.delay(Effect.sync(() => ended = true), 300)
+      )
+      yield* Effect.fork(dlock.fanout("led", job))
+      yield* leads.await
+      commands.stall()
+      messages.stall()
+      const [, took] = yield* timed(close)
+      atMost("silent, with a lock and a flight: layer closed", took, 300 + 2_000 + slack)
+      assert.isTrue(ended)
+    }))
 })

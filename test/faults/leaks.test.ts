@@ -2,9 +2,10 @@
 import { assert } from "@effect/vitest"
 import { Effect } from "effect"
 import { Redis as Client } from "ioredis"
+import { allKeys } from "../support/redisSpy.js"
 import { spawnWorker } from "../support/workers.js"
 import type { Left } from "./cycling.js"
-import { is, note, proxyTo, redis, test, untilOnlyFences } from "./support.js"
+import { is, note, proxyTo, redis, test, ttl, until, untilOnlyFences } from "./support.js"
 
 const count = 10_000
 
@@ -40,19 +41,25 @@ test(
         () => {},
         () => proxy.heal(),
         () => admin.call("CLIENT", "KILL", "TYPE", "pubsub"),
+        // Those that it cuts come back to a closed door.
+        () => [proxy.refuse(), proxy.killAll()],
+        () => proxy.accept(),
         () => proxy.killAll({ fin: true }),
         () => admin.flushall()
       ]
+      const connections = async () => String(await admin.client("LIST")).trim().split("\n").length - 1
+      const connectedAtRest = yield* Effect.promise(connections)
       let injected = 0
       const fail = Effect.suspend(() => Effect.promise(async () => faults[injected++ % faults.length]!())).pipe(
         Effect.zipRight(Effect.sleep(250)),
         Effect.forever
       )
-      const run = (cycles: number) =>
+      const run = (cycles: number, meanwhile: Effect.Effect<never> = fail) =>
         Effect.gen(function*() {
           worker.send(cycles)
-          yield* Effect.raceFirst(Effect.promise(() => worker.next(is("done"), 60_000)), fail)
+          yield* Effect.raceFirst(Effect.promise(() => worker.next(is("done"), 60_000)), meanwhile)
           proxy.heal()
+          proxy.accept()
           const { left } = yield* Effect.promise(() => worker.next(is("left"), 20_000))
           // SAFETY: the worker sends that.
           return left as Left
@@ -69,9 +76,21 @@ test(
       assert.strictEqual(after.alive, atRest)
       note("heap growth in 10,000 cycles of everything, bytes", after.heap - before.heap, heapNoise)
       assert.isBelow(after.heap - before.heap, heapNoise)
+      // The first nine cycles, one of each kind of lock, when all is well: the last fault may have taken all keys.
+      assert.strictEqual((yield* run(9, Effect.never)).alive, atRest)
+      assert.strictEqual(connectedAtRest, 4, "two for each of two services")
+      yield* until(connections, 2_000, (now) => now === connectedAtRest)
       yield* untilOnlyFences(server.url)
       worker.send(0)
       assert.deepStrictEqual(yield* Effect.promise(() => worker.exited), { code: 0, signal: null }, worker.output())
+      yield* until(connections, 2_000, (now) => now === 0)
+      // As docs/operations.md has it: one key for each lock, and no other once those are deleted.
+      const left = yield* Effect.promise(() => allKeys(server.url))
+      assert.isAbove(left.length, 0)
+      for (const key of left) assert.match(key, /^dlock:(lock|semaphore|readWriteLock):\{[^}]+\}:fence$/)
+      yield* Effect.promise(() => admin.del(...left))
+      yield* Effect.sleep(ttl)
+      assert.deepStrictEqual(yield* Effect.promise(() => allKeys(server.url)), [])
     }),
   90_000
 )

@@ -100,6 +100,7 @@ describe.concurrent.each(versions)("clients of the caller's own, %s,", (name, co
       const { close, dlock } = yield* serveClients(commands, messages)
       const patient = yield* serveClients(commands, messages, { commandTimeout: 5_000 })
       yield* dlock.once("held")
+      yield* patient.dlock.once("held too")
       yield* until(() => commands.pubsub("CHANNELS", "dlock:inbox:*"), 2_000, (inboxes) => inboxes.length === 2)
       const streams = [commands.stream, messages.stream]
       proxy.stall()
@@ -107,7 +108,8 @@ describe.concurrent.each(versions)("clients of the caller's own, %s,", (name, co
       assert.strictEqual(yield* settles(`${name} silent`, commandTimeout + slack, call), "BackendError")
       assert.strictEqual(yield* settles(`${name} silent`, commandTimeout + slack, call), "BackendError")
       const closed = yield* Effect.all([timed(close), timed(patient.close)], { concurrency: 2 })
-      for (const [, took] of closed) atMost(`${name} silent: layer closed`, took, 1_500)
+      // A second for the locks, and one more for the subscription.
+      for (const [, took] of closed) atMost(`${name} silent: layer closed`, took, 2_000 + slack)
       assert.deepStrictEqual([commands.status, messages.status], ["ready", "ready"])
       assert.isTrue(commands.stream === streams[0] && messages.stream === streams[1])
       // What it did not hear in time it hears late: nothing of it harms the caller.

@@ -97,6 +97,20 @@ describe("the scripts", () => {
       isGrowing(fences)
     }))
 
+  it.scopedLive("fences go on from the last one when that is ahead of the server's clock", () =>
+    Effect.gen(function*() {
+      const a = yield* connect()
+      const fence = granted(yield* a.once("A"))
+      yield* a.leave("A")
+      // As it is after the clock stepped back by an hour.
+      const ahead = fence + 3_600_000_000
+      yield* Effect.promise(() => a.redis.set(keysOf(target(a.key))[0], String(ahead)))
+      for (const [i, token] of ["B", "C", "D"].entries()) {
+        assert.strictEqual(granted(yield* a.once(token)), ahead + 1 + i)
+        yield* a.leave(token)
+      }
+    }))
+
   it.scopedLive("a server clock that went ahead costs one more round trip, not the lock", () =>
     Effect.gen(function*() {
       const client = yield* openClient(url)
