@@ -77,7 +77,14 @@ await sleep(200)
 delay.enable()
 await once(process, "message")
 delay.disable()
-const after = await resources()
+// Amid a renewal each command of it has a fiber. Ten thousand locks with one each would have them in every look.
+const looks = [await resources()]
+while (looks.length < 8) looks.push(await resources())
+const after = {
+  heap: looks[0]!.heap,
+  fibers: Math.min(...looks.map(({ fibers }) => fibers)),
+  timers: Math.min(...looks.map(({ timers }) => timers))
+}
 const report: HolderReport = {
   heapBytesPerLock: (after.heap - before.heap) / locks,
   fibers: after.fibers - before.fibers,
