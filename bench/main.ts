@@ -57,28 +57,6 @@ if (unknown.length > 0) {
 const startedAt = performance.now()
 const say = (text: string) => console.log(`[${Math.round((performance.now() - startedAt) / 1000)} s] ${text}`)
 
-const measure = async (): Promise<ReadonlyArray<Section>> => {
-  const sections: Array<Section> = []
-  for (const scenario of chosen.flatMap((name) => parts[name]?.(options.quick) ?? [])) {
-    say(scenario.title)
-    sections.push(sectionOf(await play(scenario)))
-  }
-  if (chosen.includes("import")) {
-    say("What an import costs")
-    sections.push(await importCost(options.quick))
-  }
-  return sections
-}
-
-const measureSweeps = async (): Promise<ReadonlyArray<SweepResult>> => {
-  const results: Array<SweepResult> = []
-  for (const sweep of chosen.includes("charts") ? sweeps(options.quick) : []) {
-    say(`charts: ${sweep.charts.map(({ title }) => title).join("; ")}`)
-    results.push(await playSweep(sweep))
-  }
-  return results
-}
-
 const chartSection = (result: SweepResult, { figure, name, title, yTitle }: Chart): string => {
   const { lines, sweep: { points, xTitle } } = result
   const cellOf = (line: SweepResult["lines"][number], index: number): string => {
@@ -117,16 +95,17 @@ const redis = ensureRedisServer()
 const loadBefore = load()
 say(machine)
 
-const finish = async () => {
-  await bundleWorker()
-  const sections = await measure()
-  const results = await measureSweeps()
-  const folder = pathToFileURL(`${path.resolve(options.out)}/`)
+const folder = pathToFileURL(`${path.resolve(options.out)}/`)
+const sections: Array<Section> = []
+const results: Array<SweepResult> = []
+
+/** All there is so far: a run that is cut short has not been in vain. */
+const write = async (isDone: boolean) => {
   fs.mkdirSync(folder, { recursive: true })
   await drawCharts(new URL("charts/", folder), results)
   const text = [
     "# What it costs",
-    `\`npm run bench${options.quick ? " -- --quick" : ""}\` wrote this in ${
+    `\`npm run bench${options.quick ? " -- --quick" : ""}\` wrote this ${isDone ? "in" : "before its end, after"} ${
       Math.round((performance.now() - startedAt) / 1000)
     } s. ${machine}, ${path.basename(redis)} on the same machine. Load average before ${loadBefore}, after ${load()}.`,
     howToRead,
@@ -138,12 +117,32 @@ const finish = async () => {
     await contenderList()
   ].join("\n\n")
   fs.writeFileSync(new URL("RESULTS.md", folder), `${text}\n`)
+}
+
+const run = async () => {
+  await bundleWorker()
+  for (const scenario of chosen.flatMap((name) => parts[name]?.(options.quick) ?? [])) {
+    say(scenario.title)
+    sections.push(sectionOf(await play(scenario)))
+    await write(false)
+  }
+  if (chosen.includes("import")) {
+    say("What an import costs")
+    sections.push(await importCost(options.quick))
+    await write(false)
+  }
+  for (const sweep of chosen.includes("charts") ? sweeps(options.quick) : []) {
+    say(`charts: ${sweep.charts.map(({ title }) => title).join("; ")}`)
+    results.push(await playSweep(sweep))
+    await write(false)
+  }
+  await write(true)
   console.log(`\n${markdownVerdicts(sections)}\n`)
   say(`wrote ${path.join(options.out, "RESULTS.md")}`)
 }
 
 try {
-  await finish()
+  await run()
 } finally {
   await stopGroups()
 }

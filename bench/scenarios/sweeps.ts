@@ -50,8 +50,11 @@ const flights = (quick: boolean): ReadonlyArray<Sweep> => [
     charts: [{ name: "callers", figure: "over", title: "Fanout of one id: time over the job", yTitle: "ms" }],
     contenders: flyers,
     points: quick ? [4, 4_000] : [4, 40, 400, 4_000, 20_000],
-    play: (group, point) =>
-      middles(quick ? 1 : 3, () => fly(group, { ids: 1, callers: point / 4, payloadBytes: 1_000, jobMillis: 400 }))
+    play: (group, point) => {
+      // Thousands of callers take their time to ask.
+      const jobMillis = 400 + point / 10
+      return middles(quick ? 1 : 3, () => fly(group, { ids: 1, callers: point / 4, payloadBytes: 1_000, jobMillis }))
+    }
   },
   {
     xTitle: "bytes of the result",
