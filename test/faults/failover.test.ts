@@ -84,9 +84,11 @@ describe.concurrent("a failover", () => {
 
   test("with a primary that is a replica now: it refuses, leases end in time, and all works on the new one", () =>
     Effect.gen(function*() {
-      const { atPrimary, follow, primary, promote, proxy, replica, services: [a, b] } = yield* setup
+      const { atPrimary, atReplica, follow, primary, promote, proxy, replica, services: [a, b] } = yield* setup
       yield* follow
       const held = yield* a.dlock.once("k")
+      // Replication is asynchronous: promoted any earlier, it would not know of the grant.
+      yield* until(() => atReplica.exists("dlock:lock:{k}:fence"))
       yield* promote
       yield* Effect.promise(() => atPrimary.replicaof("127.0.0.1", replica.port))
       const [error, took] = yield* timed(Effect.flip(b.dlock.withLock(Effect.void, "k")))
