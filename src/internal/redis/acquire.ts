@@ -1,7 +1,7 @@
 /** The script that acquires: the only one that can create anything. `LockKeys` are the five keys that lua.ts describes. */
 import * as Schema from "effect/Schema"
 import type { LockKeys } from "./script.js"
-import { flag, flatKeys, script, Unsettled, Whole } from "./script.js"
+import { flag, flatKeys, isEmpty, script, toWhole, Unsettled, Whole } from "./script.js"
 
 /** Indices, from 1, of the locks that others use with another limit, and that limit (R12). Only when there are any. */
 const FormerLimits = Schema.optionalElement(Schema.Array(Schema.Tuple(Whole, Whole)))
@@ -31,6 +31,25 @@ const AcquireReply = Schema.Union(
   Schema.Tuple(Whole, Schema.Literal("late"), Unsettled)
 )
 
+type Reply = typeof AcquireReply.Type
+
+/** A grant, and a place in the queue. */
+const usual = (reply: ReadonlyArray<unknown>): Reply | undefined => {
+  const [now, remaining] = [toWhole(reply[0]), toWhole(reply[3])]
+  if (now === undefined || remaining === undefined || !isEmpty(reply[2])) return undefined
+  if (reply[1] === "granted" && reply.length === 5 && Array.isArray(reply[4])) {
+    const fences = reply[4].flatMap((fence) => toWhole(fence) ?? [])
+    return fences.length === reply[4].length ? [now, "granted", [], remaining, fences] : undefined
+  }
+  if (reply[1] !== "waiting" || reply.length !== 9) return undefined
+  const [last, rank, ends, fence] = [toWhole(reply[4]), toWhole(reply[5]), toWhole(reply[6]), toWhole(reply[7])]
+  const metadata = reply[8]
+  return last === undefined || rank === undefined || ends === undefined || fence === undefined ||
+      typeof metadata !== "string"
+    ? undefined
+    : [now, "waiting", [], remaining, last, rank, ends, fence, metadata]
+}
+
 /**
  * Grants all locks or none; with \`wait\` (one lock only) queues. A token that is known already gets the answer of a
  * renewal, so a copy of the command changes nothing (4.2). A copy that comes after \`notAfter\` is refused (R3).
@@ -52,6 +71,7 @@ export const acquire = script({
     ...input.claims.flatMap(({ limit, permits }) => [permits, limit])
   ],
   reply: AcquireReply,
+  usual,
   shortcut: `
 local token, ttl, liveness, notAfter = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local wait, subscribed, inbox, metadata = ARGV[5] == "1", ARGV[6], ARGV[7], ARGV[8]

@@ -3,8 +3,25 @@
  * the server's time first, in milliseconds. `LockKeys` are the five keys that lua.ts describes.
  */
 import * as Schema from "effect/Schema"
-import { flag, flatKeys, ItemAnswer, script, Unsettled, Whole } from "./script.js"
+import { flag, flatKeys, isEmpty, ItemAnswer, script, toWhole, Unsettled, Whole } from "./script.js"
 import type { LockKeys } from "./script.js"
+
+const RefreshReply = Schema.Tuple(Whole, Unsettled, Schema.Array(ItemAnswer))
+type RefreshReply = typeof RefreshReply.Type
+
+/** Everything is held still. */
+const usualRefresh = (reply: ReadonlyArray<unknown>): RefreshReply | undefined => {
+  const [now, unsettled, items] = [toWhole(reply[0]), reply[1], reply[2]]
+  if (now === undefined || reply.length !== 3 || !isEmpty(unsettled) || !Array.isArray(items)) return undefined
+  const answers: Array<readonly ["held", number, number]> = []
+  for (const item of items) {
+    if (!Array.isArray(item) || item[0] !== "held" || item.length !== 3) return undefined
+    const [remaining, fence] = [toWhole(item[1]), toWhole(item[2])]
+    if (remaining === undefined || fence === undefined) return undefined
+    answers.push(["held", remaining, fence])
+  }
+  return [now, [], answers]
+}
 
 /**
  * Renewal, heartbeat and poke: renews what its items hold, keeps alive what waits, settles each lock once. Never
@@ -19,7 +36,8 @@ export const refresh = script({
     flag(input.subscribed),
     ...input.items.flatMap((item) => [item.lock + 1, item.token, item.ttlMillis, item.livenessMillis])
   ],
-  reply: Schema.Tuple(Whole, Unsettled, Schema.Array(ItemAnswer)),
+  reply: RefreshReply,
+  usual: usualRefresh,
   lua: `
 local subscribed = ARGV[1]
 local items, answered = {}, {}
@@ -65,6 +83,16 @@ export interface RefreshInput {
   }>
 }
 
+const LeaveReply = Schema.Tuple(Whole, Unsettled, Schema.Array(Schema.String))
+type LeaveReply = typeof LeaveReply.Type
+
+/** Nothing failed. */
+const usualLeave = (reply: ReadonlyArray<unknown>): LeaveReply | undefined => {
+  const [now, unsettled, failures] = [toWhole(reply[0]), reply[1], reply[2]]
+  if (now === undefined || reply.length !== 3 || !isEmpty(unsettled) || !Array.isArray(failures)) return undefined
+  return failures.every((words) => words === "") ? [now, [], failures.map(() => "")] : undefined
+}
+
 /**
  * Release and cancel alike: forgets each token, then grants what that freed. Answers \`""\` for each item, or why it
  * failed. An item with \`buriedUntil\` leaves a tombstone: a copy of its acquire that arrives before then does
@@ -76,7 +104,8 @@ export const leave = script({
   name: "leave",
   keys: (input: LeaveInput) => flatKeys(input.locks),
   args: (input) => input.items.flatMap((item) => [item.lock + 1, item.token, item.buriedUntil]),
-  reply: Schema.Tuple(Whole, Unsettled, Schema.Array(Schema.String)),
+  reply: LeaveReply,
+  usual: usualLeave,
   shortcut: `
 -- One lock whose only holder leaves, while nobody waits and there is no tombstone.
 if #ARGV == 3 and ARGV[3] == "0" and call("ZCARD", KEYS[5]) == 0 then

@@ -38,9 +38,17 @@ type Event = (typeof Message.Type)["events"][number]
 
 const decodeMessage = Schema.decodeUnknownOption(Message)
 
+/** One grant, which is what nearly all messages say. Nothing else is read by hand. */
+const usual = /^\{"v":1,"events":\[\["granted","([^"\\]+)","(\d{1,15}|[1-8]\d{15})"\]\]\}$/
+
 /** The events of a message, or `None` when this library cannot have sent it. */
-export const decode = (payload: string): Option.Option<ReadonlyArray<LeaseMessage | FlightMessage>> =>
-  payload.length > maxLength ? Option.none() : Option.map(decodeMessage(payload), ({ events }) => events.map(toEvent))
+export const decode = (payload: string): Option.Option<ReadonlyArray<LeaseMessage | FlightMessage>> => {
+  if (payload.length > maxLength) return Option.none()
+  const [, token, fence] = usual.exec(payload) ?? []
+  return token === undefined
+    ? Option.map(decodeMessage(payload), ({ events }) => events.map(toEvent))
+    : Option.some([{ _tag: "Granted", token, fence: Number(fence) }])
+}
 
 const toEvent = (event: Event): LeaseMessage | FlightMessage => {
   const token = event[1]
