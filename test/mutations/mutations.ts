@@ -383,8 +383,8 @@ const model = [
     [
       "a free lock that others wait for is taken",
       "4.4",
-      "if #KEYS == 5 and call(\"EXISTS\", KEYS[2], KEYS[3], KEYS[4], KEYS[5]) == 0 then",
-      "if #KEYS == 5 and call(\"EXISTS\", KEYS[3]) == 0 then"
+      "call(\"EXISTS\", lock.state, lock.held, lock.queue, lock.alive) == 0 and",
+      "call(\"EXISTS\", lock.held) == 0 and"
     ]
   ]),
   ...inFile("src/internal/locks.ts", [
@@ -603,6 +603,41 @@ const lua = [
   ...inFile("src/internal/redis/lua.ts", [
     ["fences lose digits", "R1", "return string.format(\"%.0f\", number)", "return tostring(number)"],
     ["fences only count", "4.6", "math.max(last + 1, nowMicros)", "last + 1"],
+    ["a foreign key is found half-way", "R8", "if not lock.last then error(", "if false then error("],
+    ["the state has no expiry", "R21", "if later then call(\"PEXPIREAT\", lock.state, till) end", ""],
+    [
+      "the queue has no expiry",
+      "R21",
+      "if lock.admitted or later and lock.headRead then call(\"PEXPIREAT\", lock.queue, till) end",
+      ""
+    ],
+    [
+      "what is held anew has no expiry",
+      "R21",
+      "if lock.heldMade or later and lock.heldRead then",
+      "if later and lock.heldRead then"
+    ],
+    ["fences are remembered no longer than the lease", "R21", "text(lock.till - now + DAY)", "text(lock.till - now)"],
+    [
+      "time is read again",
+      "R23",
+      "    lock.ends[token] = tonumber(ends or \"0\")",
+      "    local again = call(\"TIME\")\n    now = again[1] * 1000 + math.floor(again[2] / 1000)\n    lock.ends[token] = tonumber(ends or \"0\")"
+    ],
+    [
+      "the first end is not read again when it has changed",
+      "R10",
+      "lock.stale = lock.stale or lock.first == token",
+      ""
+    ],
+    [
+      "who stands first is not read again when it has gone",
+      "R9",
+      "lock.moved = lock.moved or lock.head == token",
+      ""
+    ]
+  ]),
+  ...inFile("src/internal/redis/settleLua.ts", [
     ["a renewal shortens", "R6", "if ends > now and now + ttl > ends then", "if ends > now then"],
     ["a renewal revives a holder", "R2", "if ends > now and now + ttl > ends then", "if now + ttl > ends then"],
     [
@@ -620,7 +655,7 @@ const lua = [
     [
       "who cannot be reached is removed",
       "R7",
-      "lock.queued = lock.queued - call(\"ZREM\", lock.queue, token)\n      lock.dirty = true",
+      "dequeue(lock, token)\n      lock.dirty = true",
       "forget(lock, token, entry)"
     ],
     [
@@ -631,7 +666,6 @@ const lua = [
     ],
     ["one bad key spoils the batch", "R8", "local ok, result = pcall(step, ...)", "local ok, result = true, step(...)"],
     ["a refused PUBLISH undoes the answer", "R8", "redis.pcall(\"PUBLISH\", inbox", "redis.call(\"PUBLISH\", inbox"],
-    ["a foreign key is found half-way", "R8", "if not lock.last then error(", "if false then error("],
     ["a waiter above the limit blocks", "R12", "elseif entry.permits > lock.limit then", "elseif false then"],
     [
       "a grant out of the queue lasts longer than the waiter lives",
@@ -639,28 +673,14 @@ const lua = [
       "hold(lock, token, entry, deadline)\n      if entry",
       "hold(lock, token, entry, deadline + 5000)\n      if entry"
     ],
-    ["one call settles all there is", "R22", "local MAX_STEPS = 64", "local MAX_STEPS = 7000"],
-    ["the state has no expiry", "R21", "call(\"PEXPIREAT\", lock.state, text(lock.till))", ""],
-    [
-      "the queue has no expiry",
-      "R21",
-      "if lock.queued > 0 then call(\"PEXPIREAT\", lock.queue, text(lock.till)) end",
-      ""
-    ],
-    ["fences are remembered no longer than the lease", "R21", "text(lock.till - now + DAY)", "text(lock.till - now)"],
-    [
-      "time is read again",
-      "R23",
-      "local deadline = tonumber(call(\"ZSCORE\", lock.alive, token) or \"0\")",
-      "local again = call(\"TIME\")\n    now = again[1] * 1000 + math.floor(again[2] / 1000)\n    local deadline = tonumber(call(\"ZSCORE\", lock.alive, token) or \"0\")"
-    ]
+    ["one call settles all there is", "R22", "local MAX_STEPS = 64", "local MAX_STEPS = 7000"]
   ]),
   ...inFile("src/internal/redis/scripts.ts", [
     [
       "a full Redis refuses a leave",
       "R8",
-      "local lock = open(index)\n    call(\"HDEL\", lock.state, \"#\")",
-      "local lock = open(index)"
+      "local lock = open(index, unpack(items[index].tokens))\n    call(\"HDEL\", lock.state, \"#\")",
+      "local lock = open(index, unpack(items[index].tokens))"
     ],
     [
       "a full Redis refuses a renewal",
@@ -676,7 +696,13 @@ const lua = [
     ],
     ["a heartbeat does not settle", "R9", "    grant(lock, answered)\n", ""],
     ["no tombstone is written", "R15", "if item.buried > now and not", "if false and not"],
-    ["leave frees whoever holds", "S5", "holders[1] == ARGV[2] and call(\"HGET\", KEYS[2], ARGV[2])", "holders[1]"],
+    ["leave frees whoever holds", "S5", "#holders == 1 and holders[1] == token and", "#holders == 1 and"],
+    [
+      "leave frees what others wait for, and grants it to nobody",
+      "R9",
+      " and call(\"EXISTS\", lock.queue, lock.alive) == 0",
+      ""
+    ],
     ["a heartbeat does not say who learns by its answer", "R22", "answered[ARGV[at + 1]] = true", ""]
   ]),
   ...inFile("src/internal/redis/operations.ts", [
@@ -684,7 +710,7 @@ const lua = [
   ]),
   ...inFile("src/internal/redis/wire.ts", [
     ["a message of another version is believed", "R19", "v: Schema.Literal(1)", "v: Schema.Number"],
-    ["a message may be of any size", "R19", "payload.length > maxLength ? Option.none() : ", ""]
+    ["a message may be of any size", "R19", "if (payload.length > maxLength) return Option.none()", ""]
   ])
 ]
 

@@ -77,24 +77,34 @@ local token, ttl, liveness, notAfter = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV
 local wait, subscribed, inbox, metadata = ARGV[5] == "1", ARGV[6], ARGV[7], ARGV[8]
 if now > notAfter then return { text(now), "late", {} } end
 
--- One lock that nobody holds, waits for or has left a tombstone in.
-if #KEYS == 5 and call("EXISTS", KEYS[2], KEYS[3], KEYS[4], KEYS[5]) == 0 then
-  local last, permits, limit = number(call("GET", KEYS[1]) or "0"), ARGV[9], ARGV[10]
-  if last and tonumber(permits) <= tonumber(limit) then
-    local fence, ends = nextFence(last), text(now + ttl)
-    local entry = pack("h", permits, limit, fence, subscribed, inbox, metadata)
-    call("SET", KEYS[1], text(fence), "PX", ttl + DAY)
-    call("ZADD", KEYS[3], ends, token)
-    call("HSET", KEYS[2], token, entry, "#used", permits, "#limit", limit, "#until", ends)
-    call("PEXPIREAT", KEYS[2], ends)
-    call("PEXPIREAT", KEYS[3], ends)
-    return { text(now), "granted", {}, ttl, { text(fence) } }
+-- Locks that nobody holds, waits for or has left a tombstone in.
+local all, isFree = {}, true
+for index = 1, #KEYS / 5 do
+  local lock = keysOf(index)
+  lock.permits, lock.limit = ARGV[7 + index * 2], ARGV[8 + index * 2]
+  lock.last = call("EXISTS", lock.state, lock.held, lock.queue, lock.alive) == 0 and number(call("GET", lock.fence) or "0")
+  isFree = lock.last and tonumber(lock.permits) <= tonumber(lock.limit)
+  if not isFree then break end
+  all[index] = lock
+end
+if isFree then
+  local fences, ends = {}, text(now + ttl)
+  for index, lock in ipairs(all) do
+    local fence = nextFence(lock.last)
+    local entry = pack("h", lock.permits, lock.limit, fence, subscribed, inbox, metadata)
+    fences[index] = text(fence)
+    call("SET", lock.fence, fences[index], "PX", ttl + DAY)
+    call("ZADD", lock.held, ends, token)
+    call("HSET", lock.state, token, entry, "#used", lock.permits, "#limit", lock.limit, "#until", ends)
+    call("PEXPIREAT", lock.state, ends)
+    call("PEXPIREAT", lock.held, ends)
   end
+  return { text(now), "granted", {}, ttl, fences }
 end`,
   lua: `
 local locks, known = {}, false
 for index = 1, #KEYS / 5 do
-  local lock = open(index)
+  local lock = open(index, token)
   lock.permits, lock.wanted = tonumber(ARGV[7 + index * 2]), tonumber(ARGV[8 + index * 2])
   known = known or read(lock, token) ~= nil
   locks[index] = lock
@@ -107,11 +117,11 @@ for index, lock in ipairs(locks) do
     renew(lock, token, ttl, liveness, subscribed)
   elseif lock.limit ~= lock.wanted then
     -- R12: the latest acquire sets the limit.
-    if lock.holders > 0 then formers[#formers + 1] = { index, lock.limit } end
-    lock.limit, lock.dirty = lock.wanted, lock.dirty or lock.holders + lock.living > 0
+    if firstHeld(lock) then formers[#formers + 1] = { index, lock.limit } end
+    lock.limit, lock.dirty = lock.wanted, lock.dirty or firstHeld(lock) ~= nil or lock.dies ~= nil
   end
   grant(lock, { [token] = true })
-  fits = fits and not lock.blocked and lock.used + lock.permits <= lock.limit
+  fits = fits and lock.used + lock.permits <= lock.limit and not headOf(lock)
 end
 
 local reply
@@ -141,19 +151,16 @@ elseif fits then
 elseif wait then
   local lock = locks[1]
   lock.next = lock.next + 1
-  call("ZADD", lock.queue, lock.next, token)
-  call("ZADD", lock.alive, now + liveness, token)
-  write(lock, token, {
+  local entry = {
     kind = "w", permits = lock.permits, limit = lock.limit, number = lock.next,
     subscribed = subscribed, inbox = inbox, metadata = metadata
-  })
-  lock.queued, lock.living = lock.queued + 1, lock.living + 1
-  lock.till = math.max(lock.till, now + liveness)
-  reply = { "waiting", {}, liveness, text(lock.last), lock.queued - 1, firstEnd(lock) }
+  }
+  admit(lock, token, entry, now + liveness)
+  reply = { "waiting", {}, liveness, text(lock.last), call("ZCARD", lock.queue) - 1, firstEnd(lock) }
 else
   local blockers = {}
   for index, lock in ipairs(locks) do
-    if lock.blocked or lock.used + lock.permits > lock.limit then
+    if lock.used + lock.permits > lock.limit or headOf(lock) then
       blockers[#blockers + 1] = { index, firstEnd(lock) }
     end
   end

@@ -44,7 +44,7 @@ export const lower = script({
   reply: Schema.Tuple(Whole, Unsettled, ItemAnswer),
   lua: `
 local token, permits = ARGV[1], tonumber(ARGV[2])
-local lock = open(1)
+local lock = open(1, token)
 -- A delete that deletes nothing: what follows is then let through by a full Redis (R8).
 call("HDEL", lock.state, "#")
 expire(lock)
@@ -88,7 +88,7 @@ for _, token in ipairs(call("ZRANGEBYSCORE", lock.held, "(" .. text(now), "+inf"
     used = used + entry.permits
   end
 end
-local waiting = lock.queued
+local waiting = call("ZCARD", lock.queue)
 for _, token in ipairs(call("ZRANGEBYSCORE", lock.alive, "-inf", now)) do
   if call("ZSCORE", lock.queue, token) then waiting = waiting - 1 end
 end

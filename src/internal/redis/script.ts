@@ -6,7 +6,8 @@ import * as Either from "effect/Either"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import { createHash } from "node:crypto"
-import { header, prelude } from "./lua.js"
+import { header } from "./lua.js"
+import { prelude } from "./settleLua.js"
 
 /** @internal */
 export type LockKeys = readonly [fence: string, state: string, held: string, queue: string, alive: string]

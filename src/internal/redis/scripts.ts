@@ -43,16 +43,17 @@ local subscribed = ARGV[1]
 local items, answered = {}, {}
 for at = 2, #ARGV, 4 do
   local index = tonumber(ARGV[at])
-  items[index] = items[index] or {}
+  items[index] = items[index] or { tokens = {} }
   table.insert(items[index], { token = ARGV[at + 1], ttl = tonumber(ARGV[at + 2]), liveness = tonumber(ARGV[at + 3]), at = (at + 2) / 4 })
+  table.insert(items[index].tokens, ARGV[at + 1])
   answered[ARGV[at + 1]] = true
 end
 
 local replies, unsettled = {}, {}
 for index = 1, #KEYS / 5 do
-  local mine = items[index] or {}
+  local mine = items[index] or { tokens = {} }
   local _, failure = attempt(function()
-    local lock = open(index)
+    local lock = open(index, unpack(mine.tokens))
     -- A delete that deletes nothing: what follows is then let through by a full Redis (R8).
     call("HDEL", lock.state, "#")
     expire(lock)
@@ -107,35 +108,44 @@ export const leave = script({
   reply: LeaveReply,
   usual: usualLeave,
   shortcut: `
--- One lock whose only holder leaves, while nobody waits and there is no tombstone.
-if #ARGV == 3 and ARGV[3] == "0" and call("ZCARD", KEYS[5]) == 0 then
-  local holders = call("ZRANGE", KEYS[3], 0, 1)
-  if #holders == 1 and holders[1] == ARGV[2] and call("HGET", KEYS[2], ARGV[2]) then
-    call("DEL", KEYS[2], KEYS[3])
-    return { text(now), {}, { "" } }
+-- Locks whose only holder leaves each, while nobody waits and there is no tombstone. What is not so is left to the rest.
+local over, isFree = {}, #ARGV / 3 == #KEYS / 5
+for at = 1, isFree and #ARGV or 0, 3 do
+  local lock, token = keysOf(tonumber(ARGV[at])), ARGV[at + 1]
+  local holders = redis.pcall("ZRANGE", lock.held, 0, 1)
+  isFree = ARGV[at + 2] == "0" and #holders == 1 and holders[1] == token and
+    type(redis.pcall("HGET", lock.state, token)) == "string" and call("EXISTS", lock.queue, lock.alive) == 0
+  if not isFree then break end
+  over[#over + 1] = lock
+end
+if isFree then
+  local replies = {}
+  for i, lock in ipairs(over) do
+    call("DEL", lock.state, lock.held)
+    replies[i] = ""
   end
+  return { text(now), {}, replies }
 end`,
   lua: `
 local items = {}
 for at = 1, #ARGV, 3 do
   local index = tonumber(ARGV[at])
-  items[index] = items[index] or {}
+  items[index] = items[index] or { tokens = {} }
   table.insert(items[index], { token = ARGV[at + 1], buried = tonumber(ARGV[at + 2]), at = (at + 2) / 3 })
+  table.insert(items[index].tokens, ARGV[at + 1])
 end
 
 local replies, unsettled = {}, {}
 for index = 1, #KEYS / 5 do
   local _, failure = attempt(function()
-    local lock = open(index)
+    local lock = open(index, unpack(items[index].tokens))
     call("HDEL", lock.state, "#")
     for _, item in ipairs(items[index]) do
       local entry = read(lock, item.token)
       if not entry or entry.kind ~= "x" then forget(lock, item.token, entry) end
       if item.buried > now and not (entry and entry.kind == "x") then
-        call("ZADD", lock.alive, item.buried, item.token)
-        write(lock, item.token, { kind = "x", permits = 0, limit = 0, number = 0, subscribed = "0", inbox = "-", metadata = "" })
-        lock.living = lock.living + 1
-        lock.till = math.max(lock.till, item.buried)
+        local entry = { kind = "x", permits = 0, limit = 0, number = 0, subscribed = "0", inbox = "-", metadata = "" }
+        admit(lock, item.token, entry, item.buried)
       end
       replies[item.at] = ""
     end
