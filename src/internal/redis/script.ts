@@ -6,6 +6,7 @@ import type * as Either from "effect/Either"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import { createHash } from "node:crypto"
+import { lazy } from "../lazy.js"
 import { header, prelude } from "./lua.js"
 
 /** @internal */
@@ -33,19 +34,20 @@ export const Whole: Schema.Schema<number> = Schema.declare([], {
  *
  * @internal
  */
-export const Unsettled = Schema.Array(Whole)
+export const Unsettled = () => Schema.Array(Whole)
 
 /**
  * What the server says of a token.
  *
  * @internal
  */
-export const ItemAnswer = Schema.Union(
-  Schema.Tuple(Schema.Literal("gone")),
-  Schema.Tuple(Schema.Literal("held"), Whole, Whole),
-  Schema.Tuple(Schema.Literal("waiting"), Whole, Whole, Whole, Whole, Whole, Schema.String),
-  Schema.Tuple(Schema.Literal("failed"), Schema.String)
-)
+export const ItemAnswer = () =>
+  Schema.Union(
+    Schema.Tuple(Schema.Literal("gone")),
+    Schema.Tuple(Schema.Literal("held"), Whole, Whole),
+    Schema.Tuple(Schema.Literal("waiting"), Whole, Whole, Whole, Whole, Whole, Schema.String),
+    Schema.Tuple(Schema.Literal("failed"), Schema.String)
+  )
 
 /** @internal */
 export const flatKeys = (locks: ReadonlyArray<LockKeys>): Array<string> => locks.flat()
@@ -73,15 +75,19 @@ export const script = <In, Reply, Encoded>(options: {
   readonly lua: string
   readonly keys: (input: In) => Array<string>
   readonly args: (input: In) => Array<string | number>
-  readonly reply: Schema.Schema<Reply, Encoded>
+  readonly reply: () => Schema.Schema<Reply, Encoded>
 }): Script<In, Reply> => {
   const lua = [header, options.shortcut ?? "", options.prelude ?? prelude, options.lua].join("\n")
+  const sha = lazy(() => createHash("sha1").update(lua).digest("hex"))
+  const decode = lazy(() => Schema.decodeUnknownEither(options.reply()))
   return {
     name: options.name,
     lua,
-    sha: createHash("sha1").update(lua).digest("hex"),
+    get sha() {
+      return sha()
+    },
     keys: options.keys,
     args: options.args,
-    decode: Schema.decodeUnknownEither(options.reply)
+    decode: (reply) => decode()(reply)
   }
 }

@@ -19,7 +19,7 @@ export const refresh = script({
     flag(input.subscribed),
     ...input.items.flatMap((item) => [item.lock + 1, item.token, item.ttlMillis, item.livenessMillis])
   ],
-  reply: Schema.Tuple(Whole, Unsettled, Schema.Array(ItemAnswer)),
+  reply: () => Schema.Tuple(Whole, Unsettled(), Schema.Array(ItemAnswer())),
   lua: `
 local subscribed = ARGV[1]
 local items, answered = {}, {}
@@ -76,7 +76,7 @@ export const leave = script({
   name: "leave",
   keys: (input: LeaveInput) => flatKeys(input.locks),
   args: (input) => input.items.flatMap((item) => [item.lock + 1, item.token, item.buriedUntil]),
-  reply: Schema.Tuple(Whole, Unsettled, Schema.Array(Schema.String)),
+  reply: () => Schema.Tuple(Whole, Unsettled(), Schema.Array(Schema.String)),
   shortcut: `
 -- One lock whose only holder leaves, while nobody waits and there is no tombstone.
 if #ARGV == 3 and ARGV[3] == "0" and call("ZCARD", KEYS[5]) == 0 then

@@ -5,6 +5,7 @@
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type { FlightEvent } from "../flightStore.js"
+import { lazy } from "../lazy.js"
 import type { InboxEvent } from "../store.js"
 
 /**
@@ -13,34 +14,31 @@ import type { InboxEvent } from "../store.js"
  */
 const maxLength = 131_072 + 1_024
 
-const Digits = Schema.NumberFromString.pipe(Schema.int())
-
 /** What concerns leases. */
 export type LeaseMessage = Exclude<InboxEvent, { readonly _tag: "Subscribed" | "Unsubscribed" }>
 
 /** What concerns flights. The payload of an outcome is a string here: only who has asked for it reads that. */
 export type FlightMessage = Exclude<FlightEvent, { readonly _tag: "Subscribed" | "Unsubscribed" }>
 
-const LeaseEvent = Schema.Tuple(Schema.Literal("granted", "revoked", "asked", "overlimit"), Schema.String, Digits)
+const Events = () => {
+  const Digits = Schema.NumberFromString.pipe(Schema.int())
+  return Schema.Array(Schema.Union(
+    Schema.Tuple(Schema.Literal("granted", "revoked", "asked", "overlimit"), Schema.String, Digits),
+    Schema.Tuple(Schema.Literal("outcome"), Schema.String, Digits, Schema.String),
+    Schema.Tuple(Schema.Literal("stored"), Schema.String, Digits),
+    Schema.Tuple(Schema.Literal("moved", "refused"), Schema.String)
+  ))
+}
 
-const FlightEvents = Schema.Union(
-  Schema.Tuple(Schema.Literal("outcome"), Schema.String, Digits, Schema.String),
-  Schema.Tuple(Schema.Literal("stored"), Schema.String, Digits),
-  Schema.Tuple(Schema.Literal("moved", "refused"), Schema.String)
+type Event = ReturnType<typeof Events>["Type"][number]
+
+const decodeMessage = lazy(() =>
+  Schema.decodeUnknownOption(Schema.parseJson(Schema.Struct({ v: Schema.Literal(1), events: Events() })))
 )
-
-const Message = Schema.parseJson(Schema.Struct({
-  v: Schema.Literal(1),
-  events: Schema.Array(Schema.Union(LeaseEvent, FlightEvents))
-}))
-
-type Event = (typeof Message.Type)["events"][number]
-
-const decodeMessage = Schema.decodeUnknownOption(Message)
 
 /** The events of a message, or `None` when this library cannot have sent it. */
 export const decode = (payload: string): Option.Option<ReadonlyArray<LeaseMessage | FlightMessage>> =>
-  payload.length > maxLength ? Option.none() : Option.map(decodeMessage(payload), ({ events }) => events.map(toEvent))
+  payload.length > maxLength ? Option.none() : Option.map(decodeMessage()(payload), ({ events }) => events.map(toEvent))
 
 const toEvent = (event: Event): LeaseMessage | FlightMessage => {
   const token = event[1]
