@@ -15,19 +15,22 @@ const withoutComments = (lua) =>
   lua.split("\n").map((line) => line.trim()).filter((line) => line !== "" && !line.startsWith("--")).join("\n")
 
 const isLua = (node, fileName) =>
-  ts.isNoSubstitutionTemplateLiteral(node) && node.text.startsWith("\n") && fileName.includes("/internal/redis/")
+  ts.isNoSubstitutionTemplateLiteral(node) && node.text.startsWith("\n") && /internal[/\\]redis/.test(fileName)
 
 /** `a(…)` of `a(…)(…)` and of `a(…).pipe(…)`: one mark before it is for all of it. */
 const isCallee = (node) =>
   ts.isPropertyAccessExpression(node.parent) || ts.isCallExpression(node.parent) && node.parent.expression === node
 
-const runsLater = (node) => ts.isFunctionLike(node) || ts.isPropertyDeclaration(node) && !ts.hasStaticModifier(node)
+const runsLater = (node) =>
+  ts.isFunctionLike(node) ||
+  ts.isPropertyDeclaration(node) && !node.modifiers?.some(({ kind }) => kind === ts.SyntaxKind.StaticKeyword)
 
 /**
  * Calls at the top of a module are marked: no module has a side effect, so a bundler may drop what it does not need. And
  * Lua is shortened.
  */
 const shaken = (context) => (file) => {
+  if (file.statements.some(ts.isExpressionStatement)) throw new Error(`${file.fileName} does something when imported`)
   const visit = (node) => {
     if (runsLater(node)) return node
     if (isLua(node, file.fileName)) return ts.factory.createNoSubstitutionTemplateLiteral(withoutComments(node.text))
@@ -62,11 +65,21 @@ const typescript = {
   }
 }
 
+/**
+ * Nearly all is one file: whoever uses a part of the service needs the service. The errors are of use without it, say in a
+ * browser, and HTTP needs a peer of its own.
+ */
+const fileOf = (id) => {
+  const name = path.relative(path.join(root, "src"), id)
+  if (name === "DlockError.ts") return "errors"
+  return /^(HttpFanout\.ts|internal[/\\]http)/.test(name) ? undefined : "dlock"
+}
+
 const writeCode = async () => {
   const modules = fs.readdirSync(path.join(root, "src")).filter((file) => file.endsWith(".ts"))
   const bundle = await rollup({
     input: Object.fromEntries(modules.map((file) => [path.parse(file).name, path.join(root, "src", file)])),
-    external: /^[^./]/,
+    external: (id) => !id.startsWith(".") && !path.isAbsolute(id),
     plugins: [typescript],
     treeshake: { moduleSideEffects: false }
   })
@@ -76,7 +89,8 @@ const writeCode = async () => {
       format,
       paths: (id) => id.startsWith(".") ? id.replace(/js$/, extension) : id,
       entryFileNames: `[name].${extension}`,
-      chunkFileNames: `internal/chunks/[name].${extension}`,
+      manualChunks: fileOf,
+      chunkFileNames: `internal/shared/[name].${extension}`,
       // Peers have ES modules, or mark their CommonJS as made of one.
       interop: "esModule",
       generatedCode: "es2015",
