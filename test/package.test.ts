@@ -5,6 +5,8 @@ import * as os from "node:os"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
 import { promisify } from "node:util"
+import { rollup } from "rollup"
+import { ensureRedisServer, startRedis } from "./support/redisServer.js"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
 const modules = fs.readdirSync(path.join(root, "src")).flatMap((file) => /^([A-Z]\w*)\.ts$/.exec(file)?.[1] ?? [])
@@ -45,6 +47,40 @@ const key: Effect.Effect<string, DlockError.LockAcquisitionError | DlockError.Ba
 
 Effect.runPromise(key).then((key) => console.log(key, Dlock.once === Subpath.once, typeof DlockError.LockLostError))
 `
+
+// Nearly every script, as the build has shortened them.
+const onRedis = `
+const inTurn = Effect.all([Dlock.withLock(Effect.sleep(50), "k"), Dlock.withLock(Effect.void, "k")], { concurrency: 2 })
+
+const program = Effect.gen(function*() {
+  yield* inTurn
+  const lock = yield* Dlock.lock("k", { ttl: "300 millis" })
+  yield* Effect.sleep(500)
+  yield* lock.check
+  const { holders } = yield* Dlock.inspect("k")
+  const released = yield* Dlock.forceRelease("k")
+  const shared = Dlock.fanout("f", Effect.delay(Effect.succeed("answer"), 50))
+  const answers = yield* Effect.all([shared, shared], { concurrency: 2 })
+  console.log(holders.length, released, ...answers)
+}).pipe(Effect.scoped, Effect.provide(Dlock.layerRedis({ url: process.argv[1] })))
+
+Effect.runPromise(program)
+`
+
+/** What a bundler leaves of the package for a program. */
+const bundled = async (code: string): Promise<string> => {
+  const file = path.join(consumer, "bundled.js")
+  fs.writeFileSync(file, code.replace("effect-dlock", "./node_modules/effect-dlock/dist"))
+  // As `sideEffects` of our package.json says, which Rollup alone does not read.
+  const bundle = await rollup({
+    input: file,
+    external: (id) => /^(effect|ioredis|node:)/.test(id),
+    treeshake: { moduleSideEffects: false }
+  })
+  const { output: [chunk] } = await bundle.generate({})
+  await bundle.close()
+  return chunk.code
+}
 
 beforeAll(async () => {
   await run(root, "npm", "run", "build")
@@ -116,4 +152,78 @@ describe("the packed package", () => {
     assert.strictEqual(await run(consumer, process.execPath, "consumer.js"), "k true function\n")
     assert.strictEqual(await run(consumer, process.execPath, "consumer.cjs"), "k true function\n")
   }, 120_000)
+
+  it("runs its scripts on Redis", async () => {
+    ensureRedisServer()
+    const server = await startRedis()
+    try {
+      for (
+        const [type, imports] of [
+          ["module", `import { Dlock } from "effect-dlock"; import * as Effect from "effect/Effect"`],
+          ["commonjs", `const { Dlock } = require("effect-dlock"); const Effect = require("effect/Effect")`]
+        ] as const
+      ) {
+        const printed = await run(
+          consumer,
+          process.execPath,
+          `--input-type=${type}`,
+          "--eval",
+          imports + onRedis,
+          server.url
+        )
+        assert.strictEqual(printed, "1 1 answer answer\n")
+      }
+    } finally {
+      await server.stop()
+    }
+  })
+
+  it("has each class once, whichever module it comes from", async () => {
+    const same = `console.log(
+      all.DlockError.LockLostError === error.LockLostError && error.LockLostError === dlock.LockLostError,
+      all.Dlock.Dlock === dlock.Dlock
+    )`
+    const names = { all: "", error: "/DlockError", dlock: "/Dlock" }
+    const load = (keyword: string) =>
+      Object.entries(names).map(([name, path]) => `const ${name} = ${keyword}("effect-dlock${path}")`).join("\n")
+    assert.strictEqual(await evaluate("module", `${load("await import")}\n${same}`), "true true\n")
+    assert.strictEqual(await evaluate("commonjs", `${load("require")}\n${same}`), "true true\n")
+  })
+
+  // Node takes about a millisecond to find and read one, even a small one.
+  it("is few files to load, and its errors load no driver", async () => {
+    const loadedBy = async (name: string): Promise<ReadonlyArray<string>> =>
+      JSON.parse(
+        await evaluate(
+          "commonjs",
+          `require("effect-dlock/${name}"); console.log(JSON.stringify(Object.keys(require.cache)))`
+        )
+      )
+    const ours = (files: ReadonlyArray<string>) =>
+      files.filter((file) => file.includes("/node_modules/effect-dlock/")).length
+    assert.isAtMost(ours(await loadedBy("Dlock")), 3)
+    const errors = await loadedBy("DlockError")
+    assert.strictEqual(ours(errors), 1)
+    assert.isFalse(errors.some((file) => file.includes("ioredis")))
+  })
+
+  it("leaves what is not used out of a bundle", async () => {
+    const memory = /class ServerImpl/
+    assert.match(await bundled(`export { layerMemory } from "effect-dlock/Dlock.js"`), memory)
+    const core = await bundled(`export { layerRedis, withLock } from "effect-dlock/Dlock.js"`)
+    assert.include(core, "evalsha")
+    assert.notMatch(core, memory)
+    const byNamespace = await bundled(`import { Dlock } from "effect-dlock/index.js"
+      export const program = Dlock.once("k")`)
+    assert.notMatch(byNamespace, /evalsha/)
+  })
+
+  it("has source maps, down to the sources", () => {
+    const shared = path.join(consumer, "node_modules", "effect-dlock", "dist", "internal", "shared", "dlock.js")
+    const { sources } = JSON.parse(fs.readFileSync(`${shared}.map`, "utf8")) as {
+      readonly sources: ReadonlyArray<string>
+    }
+    assert.isAbove(sources.length, 40)
+    for (const source of sources) assert.isTrue(fs.existsSync(path.resolve(path.dirname(shared), source)), source)
+  })
 })

@@ -12,6 +12,7 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { FanoutError } from "../DlockError.js"
+import { lazy } from "./lazy.js"
 
 /** How to write and read values. Without it they are JSON as they are. */
 export interface Schemas {
@@ -21,15 +22,13 @@ export interface Schemas {
 
 type Reason = FanoutError["reason"]
 
-const Value = Schema.optionalElement(Schema.Unknown)
-
-const Envelope = Schema.parseJson(Schema.Union(
-  Schema.Tuple(Schema.Literal("success", "failure"), Value),
-  Schema.Tuple(Schema.Literal("defect"), Schema.Defect),
-  Schema.Tuple(Schema.Literal("fanout"), FanoutError.fields.reason, Schema.String)
-))
-
-const readEnvelope = Schema.decodeUnknownEither(Envelope)
+const readEnvelope = lazy(() =>
+  Schema.decodeUnknownEither(Schema.parseJson(Schema.Union(
+    Schema.Tuple(Schema.Literal("success", "failure"), Schema.optionalElement(Schema.Unknown)),
+    Schema.Tuple(Schema.Literal("defect"), Schema.Defect),
+    Schema.Tuple(Schema.Literal("fanout"), FanoutError.fields.reason, Schema.String)
+  )))
+)
 
 /** The payload that fails everybody alike. */
 export const fanoutError = (reason: Reason, words: string): string => JSON.stringify(["fanout", reason, words])
@@ -114,7 +113,7 @@ export const read = (
 ): Effect.Effect<unknown, unknown> => {
   const failed = (reason: Reason, why: unknown) =>
     Effect.fail(new FanoutError({ id, reason, cause: new Error(words(why)) }))
-  const envelope = readEnvelope(payload)
+  const envelope = readEnvelope()(payload)
   if (Either.isLeft(envelope)) return failed("Decode", "it is no outcome")
   const [kind, value, fanoutWords] = envelope.right
   const decode = (schema: Schema.Schema.AnyNoContext | undefined): Effect.Effect<unknown, FanoutError> =>

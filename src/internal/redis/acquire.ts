@@ -4,34 +4,35 @@ import type { LockKeys } from "./script.js"
 import { flag, flatKeys, isEmpty, script, toWhole, Unsettled, Whole } from "./script.js"
 
 /** Indices, from 1, of the locks that others use with another limit, and that limit (R12). Only when there are any. */
-const FormerLimits = Schema.optionalElement(Schema.Array(Schema.Tuple(Whole, Whole)))
+const FormerLimits = () => Schema.optionalElement(Schema.Array(Schema.Tuple(Whole, Whole)))
 
-const AcquireReply = Schema.Union(
-  Schema.Tuple(Whole, Schema.Literal("granted"), Unsettled, Whole, Schema.Array(Whole), FormerLimits),
-  Schema.Tuple(
-    Whole,
-    Schema.Literal("waiting"),
-    Unsettled,
-    Whole,
-    Whole,
-    Whole,
-    Whole,
-    Whole,
-    Schema.String,
-    FormerLimits
-  ),
-  Schema.Tuple(
-    Whole,
-    Schema.Literal("refused"),
-    Unsettled,
-    Schema.NonEmptyArray(Schema.Tuple(Whole, Whole, Whole, Schema.String)),
-    FormerLimits
-  ),
-  Schema.Tuple(Whole, Schema.Literal("gone"), Unsettled),
-  Schema.Tuple(Whole, Schema.Literal("late"), Unsettled)
-)
+const AcquireReply = () =>
+  Schema.Union(
+    Schema.Tuple(Whole, Schema.Literal("granted"), Unsettled(), Whole, Schema.Array(Whole), FormerLimits()),
+    Schema.Tuple(
+      Whole,
+      Schema.Literal("waiting"),
+      Unsettled(),
+      Whole,
+      Whole,
+      Whole,
+      Whole,
+      Whole,
+      Schema.String,
+      FormerLimits()
+    ),
+    Schema.Tuple(
+      Whole,
+      Schema.Literal("refused"),
+      Unsettled(),
+      Schema.NonEmptyArray(Schema.Tuple(Whole, Whole, Whole, Schema.String)),
+      FormerLimits()
+    ),
+    Schema.Tuple(Whole, Schema.Literal("gone"), Unsettled()),
+    Schema.Tuple(Whole, Schema.Literal("late"), Unsettled())
+  )
 
-type Reply = typeof AcquireReply.Type
+type Reply = ReturnType<typeof AcquireReply>["Type"]
 
 /** A grant, and a place in the queue. */
 const usual = (reply: ReadonlyArray<unknown>): Reply | undefined => {

@@ -16,7 +16,7 @@ interface Part {
 
 const keysOf = ({ flight }: Pick<Part, "flight">): Array<string> => [...flight]
 
-const Gone = Schema.Literal("gone")
+const Gone = () => Schema.Literal("gone")
 
 /**
  * Leads when nobody does, follows otherwise. A token that is known already gets the answer of a renewal, so a copy of
@@ -29,13 +29,14 @@ export const join = script({
   prelude,
   keys: (input: JoinInput) => keysOf(input),
   args: (input) => [input.token, input.ttlMillis, input.notAfter, input.inbox, input.gaveUp, input.keepMillis],
-  reply: Schema.Union(
-    Schema.Tuple(Whole, Schema.Literal("leads", "follows"), Whole, Whole),
-    Schema.Tuple(Whole, Schema.Literal("outcome"), Whole, Schema.String),
-    Schema.Tuple(Whole, Schema.Literal("kept"), Schema.String),
-    Schema.Tuple(Whole, Gone),
-    Schema.Tuple(Whole, Schema.Literal("late"))
-  ),
+  reply: () =>
+    Schema.Union(
+      Schema.Tuple(Whole, Schema.Literal("leads", "follows"), Whole, Whole),
+      Schema.Tuple(Whole, Schema.Literal("outcome"), Whole, Schema.String),
+      Schema.Tuple(Whole, Schema.Literal("kept"), Schema.String),
+      Schema.Tuple(Whole, Gone()),
+      Schema.Tuple(Whole, Schema.Literal("late"))
+    ),
   lua: `
 local token, ttl, notAfter, inbox = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local gaveUp, keep = ARGV[5], tonumber(ARGV[6])
@@ -96,16 +97,17 @@ export const refreshFlights = script({
   prelude,
   keys: (items: ReadonlyArray<Part & { readonly ttlMillis: number }>) => items.flatMap(keysOf),
   args: (items) => items.flatMap((item) => [item.token, item.ttlMillis]),
-  reply: Schema.Tuple(
-    Whole,
-    Schema.Array(Schema.Union(
-      Schema.Tuple(Schema.Literal("leads", "follows"), Whole, Whole),
-      Schema.Tuple(Schema.Literal("outcome"), Whole, Schema.String),
-      Schema.Tuple(Schema.Literal("stored"), Whole),
-      Schema.Tuple(Gone),
-      Schema.Tuple(Schema.Literal("failed"), Schema.String)
-    ))
-  ),
+  reply: () =>
+    Schema.Tuple(
+      Whole,
+      Schema.Array(Schema.Union(
+        Schema.Tuple(Schema.Literal("leads", "follows"), Whole, Whole),
+        Schema.Tuple(Schema.Literal("outcome"), Whole, Schema.String),
+        Schema.Tuple(Schema.Literal("stored"), Whole),
+        Schema.Tuple(Gone()),
+        Schema.Tuple(Schema.Literal("failed"), Schema.String)
+      ))
+    ),
   lua: `
 local replies = {}
 for index = 1, #KEYS / 4 do
@@ -136,7 +138,7 @@ export const finish = script({
   prelude,
   keys: (input: FinishInput) => keysOf(input),
   args: (input) => [input.token, input.notAfter, input.retentionMillis, input.keepMillis, input.payload],
-  reply: Schema.Tuple(Whole, Schema.Literal("accepted", "superseded")),
+  reply: () => Schema.Tuple(Whole, Schema.Literal("accepted", "superseded")),
   lua: `
 local token, notAfter, retention, keep, payload = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local flight = open(1)
@@ -189,7 +191,7 @@ export const refuse = script({
   prelude,
   keys: (input: Part) => keysOf(input).slice(0, 2),
   args: ({ token }) => [token],
-  reply: Schema.Tuple(Whole),
+  reply: () => Schema.Tuple(Whole),
   lua: `
 local token = ARGV[1]
 local flight = { state = KEYS[1], followers = KEYS[2] }
@@ -217,7 +219,7 @@ export const leaveFlight = script({
   prelude,
   keys: (input: Part & { readonly buriedUntil: number }) => keysOf(input),
   args: (input) => [input.token, input.buriedUntil],
-  reply: Schema.Tuple(Whole),
+  reply: () => Schema.Tuple(Whole),
   lua: `
 local token, buriedUntil = ARGV[1], tonumber(ARGV[2])
 local flight = open(1)
@@ -250,10 +252,11 @@ export const fetch = script({
   prelude,
   keys: (input: Part) => keysOf(input),
   args: ({ token }) => [token],
-  reply: Schema.Union(
-    Schema.Tuple(Whole, Schema.Literal("outcome"), Whole, Schema.String),
-    Schema.Tuple(Whole, Gone)
-  ),
+  reply: () =>
+    Schema.Union(
+      Schema.Tuple(Whole, Schema.Literal("outcome"), Whole, Schema.String),
+      Schema.Tuple(Whole, Gone())
+    ),
   lua: `
 local flight = open(1)
 local entry = read(flight, ARGV[1])

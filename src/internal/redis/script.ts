@@ -6,6 +6,7 @@ import * as Either from "effect/Either"
 import * as ParseResult from "effect/ParseResult"
 import * as Schema from "effect/Schema"
 import { createHash } from "node:crypto"
+import { lazy } from "../lazy.js"
 import { header } from "./lua.js"
 import { prelude } from "./settleLua.js"
 
@@ -47,19 +48,20 @@ export const isEmpty = (input: unknown): boolean => Array.isArray(input) && inpu
  *
  * @internal
  */
-export const Unsettled = Schema.Array(Whole)
+export const Unsettled = () => Schema.Array(Whole)
 
 /**
  * What the server says of a token.
  *
  * @internal
  */
-export const ItemAnswer = Schema.Union(
-  Schema.Tuple(Schema.Literal("gone")),
-  Schema.Tuple(Schema.Literal("held"), Whole, Whole),
-  Schema.Tuple(Schema.Literal("waiting"), Whole, Whole, Whole, Whole, Whole, Schema.String),
-  Schema.Tuple(Schema.Literal("failed"), Schema.String)
-)
+export const ItemAnswer = () =>
+  Schema.Union(
+    Schema.Tuple(Schema.Literal("gone")),
+    Schema.Tuple(Schema.Literal("held"), Whole, Whole),
+    Schema.Tuple(Schema.Literal("waiting"), Whole, Whole, Whole, Whole, Whole, Schema.String),
+    Schema.Tuple(Schema.Literal("failed"), Schema.String)
+  )
 
 /** @internal */
 export const flatKeys = (locks: ReadonlyArray<LockKeys>): Array<string> => locks.flat()
@@ -87,7 +89,7 @@ export const script = <In, Reply, Encoded>(options: {
   readonly lua: string
   readonly keys: (input: In) => Array<string>
   readonly args: (input: In) => Array<string | number>
-  readonly reply: Schema.Schema<Reply, Encoded>
+  readonly reply: () => Schema.Schema<Reply, Encoded>
   /**
    * Reads the most frequent replies by hand, exactly as `reply` would; or says `undefined`. A Schema that is walked twice a
    * cycle by code that is not hot otherwise is a tenth of the cycle.
@@ -95,17 +97,20 @@ export const script = <In, Reply, Encoded>(options: {
   readonly usual?: (reply: ReadonlyArray<unknown>) => Reply | undefined
 }): Script<In, Reply> => {
   const lua = [header, options.shortcut ?? "", options.prelude ?? prelude, options.lua].join("\n")
-  const decode = Schema.decodeUnknownEither(options.reply)
+  const sha = lazy(() => createHash("sha1").update(lua).digest("hex"))
+  const decode = lazy(() => Schema.decodeUnknownEither(options.reply()))
   const { usual } = options
   return {
     name: options.name,
     lua,
-    sha: createHash("sha1").update(lua).digest("hex"),
+    get sha() {
+      return sha()
+    },
     keys: options.keys,
     args: options.args,
     decode: (reply) => {
       const read = usual && Array.isArray(reply) ? usual(reply) : undefined
-      return read === undefined ? decode(reply) : Either.right(read)
+      return read === undefined ? decode()(reply) : Either.right(read)
     }
   }
 }

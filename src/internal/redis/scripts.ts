@@ -6,8 +6,8 @@ import * as Schema from "effect/Schema"
 import { flag, flatKeys, isEmpty, ItemAnswer, script, toWhole, Unsettled, Whole } from "./script.js"
 import type { LockKeys } from "./script.js"
 
-const RefreshReply = Schema.Tuple(Whole, Unsettled, Schema.Array(ItemAnswer))
-type RefreshReply = typeof RefreshReply.Type
+const RefreshReply = () => Schema.Tuple(Whole, Unsettled(), Schema.Array(ItemAnswer()))
+type RefreshReply = ReturnType<typeof RefreshReply>["Type"]
 
 /** Everything is held still. */
 const usualRefresh = (reply: ReadonlyArray<unknown>): RefreshReply | undefined => {
@@ -84,8 +84,8 @@ export interface RefreshInput {
   }>
 }
 
-const LeaveReply = Schema.Tuple(Whole, Unsettled, Schema.Array(Schema.String))
-type LeaveReply = typeof LeaveReply.Type
+const LeaveReply = () => Schema.Tuple(Whole, Unsettled(), Schema.Array(Schema.String))
+type LeaveReply = ReturnType<typeof LeaveReply>["Type"]
 
 /** Nothing failed. */
 const usualLeave = (reply: ReadonlyArray<unknown>): LeaveReply | undefined => {

@@ -4,8 +4,7 @@
  */
 import { access } from "./lua.js"
 
-/** What a script needs beyond its shortcut, if it has one. */
-export const prelude = `${access}
+const settling = `
 local MAX_STEPS = 64
 local inboxes, outbox, reached = {}, {}, {}
 
@@ -151,3 +150,6 @@ local function attempt(step, ...)
   return nil, type(result) == "table" and result.err or tostring(result)
 end
 `
+
+/** What a script needs beyond its shortcut, if it has one. */
+export const prelude = access + settling

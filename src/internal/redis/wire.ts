@@ -5,6 +5,7 @@
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type { FlightEvent } from "../flightStore.js"
+import { lazy } from "../lazy.js"
 import type { InboxEvent } from "../store.js"
 
 /**
@@ -13,30 +14,27 @@ import type { InboxEvent } from "../store.js"
  */
 const maxLength = 131_072 + 1_024
 
-const Digits = Schema.NumberFromString.pipe(Schema.int())
-
 /** What concerns leases. */
 export type LeaseMessage = Exclude<InboxEvent, { readonly _tag: "Subscribed" | "Unsubscribed" }>
 
 /** What concerns flights. The payload of an outcome is a string here: only who has asked for it reads that. */
 export type FlightMessage = Exclude<FlightEvent, { readonly _tag: "Subscribed" | "Unsubscribed" }>
 
-const LeaseEvent = Schema.Tuple(Schema.Literal("granted", "revoked", "asked", "overlimit"), Schema.String, Digits)
+const Events = () => {
+  const Digits = Schema.NumberFromString.pipe(Schema.int())
+  return Schema.Array(Schema.Union(
+    Schema.Tuple(Schema.Literal("granted", "revoked", "asked", "overlimit"), Schema.String, Digits),
+    Schema.Tuple(Schema.Literal("outcome"), Schema.String, Digits, Schema.String),
+    Schema.Tuple(Schema.Literal("stored"), Schema.String, Digits),
+    Schema.Tuple(Schema.Literal("moved", "refused"), Schema.String)
+  ))
+}
 
-const FlightEvents = Schema.Union(
-  Schema.Tuple(Schema.Literal("outcome"), Schema.String, Digits, Schema.String),
-  Schema.Tuple(Schema.Literal("stored"), Schema.String, Digits),
-  Schema.Tuple(Schema.Literal("moved", "refused"), Schema.String)
+type Event = ReturnType<typeof Events>["Type"][number]
+
+const decodeMessage = lazy(() =>
+  Schema.decodeUnknownOption(Schema.parseJson(Schema.Struct({ v: Schema.Literal(1), events: Events() })))
 )
-
-const Message = Schema.parseJson(Schema.Struct({
-  v: Schema.Literal(1),
-  events: Schema.Array(Schema.Union(LeaseEvent, FlightEvents))
-}))
-
-type Event = (typeof Message.Type)["events"][number]
-
-const decodeMessage = Schema.decodeUnknownOption(Message)
 
 /** One grant, which is what nearly all messages say. Nothing else is read by hand. */
 const usual = /^\{"v":1,"events":\[\["granted","([^"\\]+)","(\d{1,15}|[1-8]\d{15})"\]\]\}$/
@@ -46,7 +44,7 @@ export const decode = (payload: string): Option.Option<ReadonlyArray<LeaseMessag
   if (payload.length > maxLength) return Option.none()
   const [, token, fence] = usual.exec(payload) ?? []
   return token === undefined
-    ? Option.map(decodeMessage(payload), ({ events }) => events.map(toEvent))
+    ? Option.map(decodeMessage()(payload), ({ events }) => events.map(toEvent))
     : Option.some([{ _tag: "Granted", token, fence: Number(fence) }])
 }
 
