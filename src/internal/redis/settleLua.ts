@@ -152,4 +152,4 @@ end
 `
 
 /** What a script needs beyond its shortcut, if it has one. */
-export const prelude = access + settling
+export const prelude = [access, settling].join("\n")
