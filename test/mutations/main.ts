@@ -25,7 +25,7 @@ const result = path.join(copy, "result.json")
 
 /** A mistake may be an endless loop, or leave a test waiting for ever. */
 const timeoutMillis = 240_000
-const testTimeoutMillis = 20_000
+const testTimeoutMillis = 45_000
 
 const prepare = (): void => {
   for (const name of ["src", "test", "package.json", "tsconfig.json", "vitest.config.ts"]) {
