@@ -1,10 +1,11 @@
 /** What the protocols cost with no library around them: no crash safety, no timeouts, no cancelling. */
+import * as Effect from "effect/Effect"
 import { Redis } from "ioredis"
 import { randomUUID } from "node:crypto"
 import { setTimeout as sleep } from "node:timers/promises"
 import type { Contender, Session } from "../contender.js"
 import { counted } from "../support/counting.js"
-import { contentions, cycles } from "../support/loops.js"
+import { contentions, cycles, fiberEach } from "../support/loops.js"
 import { enter, finish, join, leave, load, renewAll } from "../support/scripts.js"
 
 export const tokenList: Contender = {
@@ -80,34 +81,39 @@ const holder = async (client: Redis): Promise<Session["hold"]> => {
   }
 }
 
+/** The flights of a process by two scripts: those who ask while one is under way share its promise. */
+const flightsOf = async (client: Redis, { channel, told }: Awaited<ReturnType<typeof subscribe>>) => {
+  const [joins, finishes] = await Promise.all([load(client, join), load(client, finish)])
+  const flights = new Map<string, Promise<string>>()
+  const fly = async (id: string, job: () => Promise<string>) => {
+    const mine = told(id)
+    if (await joins([id, `${id}:followers`], channel) === 0) return mine
+    const result = await job()
+    await finishes([id, `${id}:followers`], `${id}\n${result}`)
+    return result
+  }
+  return (id: string, job: () => Promise<string>) => {
+    const flight = flights.get(id) ?? fly(id, job).finally(() => flights.delete(id))
+    flights.set(id, flight)
+    return flight
+  }
+}
+
 export const luaQueue: Contender = {
   name: "floor: Lua FIFO",
   options: "a list as queue, one script to enter and one to leave, which wakes the next by `PUBLISH` to its process",
   open: async (url) => {
     const client = new (counted(Redis))(url)
-    const [enters, leaves, joins, finishes] = await Promise.all(
-      [enter, leave, join, finish].map((lua) => load(client, lua))
-    )
-    const { channel, told } = await subscribe(url)
+    const [enters, leaves] = await Promise.all([enter, leave].map((lua) => load(client, lua)))
+    const subscription = await subscribe(url)
+    const { channel, told } = subscription
+    const ask = await flightsOf(client, subscription)
     let names = 0
     const takeOf = (permits: number) => async (key: string) => {
       const name = String(names++)
       const mine = told(name)
       if (await enters!([key, `${key}:queue`], permits, channel, name) === 0) await mine
       return () => leaves!([key, `${key}:queue`])
-    }
-    const flights = new Map<string, Promise<string>>()
-    const fly = async (id: string, job: () => Promise<string>) => {
-      const mine = told(id)
-      if (await joins!([id, `${id}:followers`], channel) === 0) return mine
-      const result = await job()
-      await finishes!([id, `${id}:followers`], `${id}\n${result}`)
-      return result
-    }
-    const ask = (id: string, job: () => Promise<string>) => {
-      const flight = flights.get(id) ?? fly(id, job).finally(() => flights.delete(id))
-      flights.set(id, flight)
-      return flight
     }
     return {
       cycle: cycles(takeOf(1)),
@@ -116,6 +122,24 @@ export const luaQueue: Contender = {
       fanout: ({ callers, ids, job, landed }) =>
         Promise.all(ids.flatMap((id) => Array.from({ length: callers }, () => ask(id, () => job(id)).then(landed)))),
       hold: await holder(client)
+    }
+  }
+}
+
+export const luaQueueFibers: Contender = {
+  name: "the same floor, asked by fibers",
+  options: "as the floor, but each caller is a fiber of one Effect program, as with effect-dlock; nothing else differs",
+  open: async (url) => {
+    const client = new (counted(Redis))(url)
+    const ask = await flightsOf(client, await subscribe(url))
+    return {
+      fanout: ({ callers, ids, job, landed }) =>
+        fiberEach(
+          Effect.runFork,
+          ids.flatMap((id) =>
+            Array.from({ length: callers }, () => Effect.map(Effect.promise(() => ask(id, () => job(id))), landed))
+          )
+        )
     }
   }
 }

@@ -7,6 +7,7 @@ export const contenders = {
   rawPipelined: async () => (await import("./raw.js")).rawPipelined,
   tokenList: async () => (await import("./floors.js")).tokenList,
   luaQueue: async () => (await import("./floors.js")).luaQueue,
+  luaQueueFibers: async () => (await import("./floors.js")).luaQueueFibers,
   ours: async () => (await import("./ours.js")).ours,
   oursByPromise: async () => (await import("./ours.js")).oursByPromise,
   redisSemaphore: async () => (await import("./redisSemaphore.js")).redisSemaphore,

@@ -3,12 +3,13 @@ import * as Effect from "effect/Effect"
 import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
 import * as ManagedRuntime from "effect/ManagedRuntime"
+import * as Runtime from "effect/Runtime"
 import * as Scope from "effect/Scope"
 import { Redis } from "ioredis"
 import { Dlock } from "../../src/index.js"
 import type { Contender, Session } from "../contender.js"
 import { counted } from "../support/counting.js"
-import { effectContentions, effectCycles } from "../support/loops.js"
+import { effectContentions, effectCycles, fiberEach } from "../support/loops.js"
 
 const service = async (url: string, ttlMillis?: number) => {
   const runtime = ManagedRuntime.make(Dlock.layerRedis({ url, ...ttlMillis === undefined ? {} : { ttl: ttlMillis } }))
@@ -51,14 +52,10 @@ const open = async (url: string): Promise<Session> => {
       runtime.runPromise(Effect.repeatN(Effect.scoped(Effect.map(Dlock.multi(keys), body)), times - 1)),
     contend: (work) => runtime.runPromise(contend(work)),
     semaphore: (work) => runtime.runPromise(contendFor(work.permits)(work)),
-    fanout: ({ callers, ids, job, landed }) => {
-      const ask = (id: string) => Effect.map(Dlock.fanout(id, Effect.promise(() => job(id))), landed)
-      return runtime.runPromise(
-        Effect.forEach(ids.flatMap((id) => Array.from({ length: callers }, () => ask(id))), (effect) => effect, {
-          concurrency: "unbounded",
-          discard: true
-        })
-      )
+    fanout: async ({ callers, ids, job, landed }) => {
+      const fork = Runtime.runFork(await runtime.runtime())
+      const ask = (id: string) => Effect.orDie(Effect.map(Dlock.fanout(id, Effect.promise(() => job(id))), landed))
+      await fiberEach(fork, ids.flatMap((id) => Array.from({ length: callers }, () => ask(id))))
     },
     hold: (keys, ttlMillis) => hold(url, keys, ttlMillis)
   }

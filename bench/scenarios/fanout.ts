@@ -56,7 +56,8 @@ export const fly = async (
       commands: (outcome.commands - pings) / ids,
       pings,
       copies: outcome.bytesOut / (ids * payloadBytes),
-      redisMicros: outcome.redisMicros / ids
+      redisMicros: outcome.redisMicros / ids,
+      cpuMicros: outcome.cpuMicros / asked
     },
     wrong: [
       ...wrongRuns(outcome.processes.flatMap(({ runs }) => runs)),
@@ -69,7 +70,7 @@ export const fanout = (options: FanoutOptions, quick: boolean): Scenario => ({
   title: `Fanout in 4 processes, ${options.ids === 1 ? "one id" : `${options.ids} ids at once`}, ${
     options.callers.toLocaleString("en-US")
   } callers each`,
-  contenders: ["ours", "luaQueue", "dlock12"],
+  contenders: ["ours", "luaQueue", "luaQueueFibers", "dlock12"],
   rounds: quick ? 2 : 9,
   play: (group) => fly(group, options),
   columns: [
@@ -78,7 +79,8 @@ export const fanout = (options: FanoutOptions, quick: boolean): Scenario => ({
     { figure: "commands", title: "commands an id" },
     { figure: "pings", title: "PINGs beside, in all" },
     { figure: "copies", title: "bytes out / payload" },
-    { figure: "redisMicros", title: "µs of Redis an id" }
+    { figure: "redisMicros", title: "µs of Redis an id" },
+    { figure: "cpuMicros", title: "µs of processor a caller" }
   ],
   targets: [
     { figure: "over", of: "luaQueue", what: "of the floor's time over the job", atMost: 1.5 },

@@ -62,7 +62,8 @@ const makeFanout = (store: Stores, options: Dlock.Options, ttlMillis: number, co
     const flights = yield* Flights.make({
       store: store.flights,
       commandTimeoutMillis,
-      makeToken: makeSecret,
+      // As many random bits in fewer bytes: each outcome is sent with one.
+      makeToken: () => makeSecret().replaceAll("-", ""),
       refused: Outcome.fanoutError("Refused", "Redis would not take it"),
       interrupted: Outcome.interrupted
     })

@@ -1,4 +1,5 @@
 /** The assembly of fanout and push: options, the codec of outcomes and the flight engine become two operations. */
+import type * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
@@ -7,7 +8,9 @@ import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
 import * as FiberRef from "effect/FiberRef"
+import { identity } from "effect/Function"
 import * as Runtime from "effect/Runtime"
+import type * as RuntimeFlags from "effect/RuntimeFlags"
 import type * as Dlock from "../Dlock.js"
 import type { BackendError, FanoutError, InvalidKeyError } from "../DlockError.js"
 import { LockAcquisitionError } from "../DlockError.js"
@@ -27,9 +30,11 @@ export interface Defaults {
   readonly maxPayloadBytes: number
 }
 
-interface Asked extends Options.FanoutDecoded {
+/** A legal call. */
+interface Asked {
   readonly id: string
   readonly schemas: Outcome.Schemas | undefined
+  readonly terms: Options.FanoutDecoded
 }
 
 /** What a landing was read as, for all callers with the same schemas: they share the value. */
@@ -45,32 +50,44 @@ export const make = (flights: Flights, defaults: Defaults): Pick<Dlock.Service, 
 
 class Fanouts {
   readonly readings = new WeakMap<Landing, Reading>()
+  /** What a call without options means. */
+  readonly usual: Options.FanoutDecoded
 
-  constructor(readonly flights: Flights, readonly defaults: Defaults) {}
-
-  /** A legal call, with the runtime of whoever makes it: the job runs in a fiber of the service's own. */
-  asked<R>(
-    id: string,
-    options: Fanout.AnyOptions | undefined
-  ): Effect.Effect<readonly [Asked, Runtime.Runtime<R>], InvalidKeyError, R> {
-    const valid = Key.validate(id)
-    if (Either.isLeft(valid)) return Effect.fail(valid.left)
-    const decoded = Options.decodeFanout(options, this.defaults)
-    if (Either.isLeft(decoded)) return Effect.die(decoded.left)
-    const asked = { ...decoded.right, id, schemas: options?.schema }
-    return Effect.map(Effect.runtime<R>(), (runtime) => [asked, runtime])
+  constructor(readonly flights: Flights, readonly defaults: Defaults) {
+    const { maxPayloadBytes, ttlMillis } = defaults
+    this.usual = { ttlMillis, maxPayloadBytes, keepMillis: 0, runsAlone: false }
   }
 
-  callerOf(asked: Asked, options: Pick<Caller, "start" | "onRole">): Caller {
+  asked(
+    id: string,
+    options: Fanout.AnyOptions | undefined
+  ): Either.Either<Asked, Effect.Effect<never, InvalidKeyError>> {
+    // Of an open flight the id is legal: not looked at again for each caller.
+    if (!this.flights.shared.has(id)) {
+      const valid = Key.validate(id)
+      if (Either.isLeft(valid)) return Either.left(Effect.fail(valid.left))
+    }
+    if (options === undefined) return Either.right({ id, schemas: undefined, terms: this.usual })
+    const terms = Options.decodeFanout(options, this.defaults)
+    if (Either.isLeft(terms)) return Either.left(Effect.die(terms.left))
+    return Either.right({ id, schemas: options.schema, terms: terms.right })
+  }
+
+  legal(id: string, options: Fanout.AnyOptions | undefined): Effect.Effect<Asked, InvalidKeyError> {
+    return Effect.suspend(() => Either.match(this.asked(id, options), { onLeft: identity, onRight: Effect.succeed }))
+  }
+
+  callerOf({ terms }: Asked, start: Caller["start"], onRole: Caller["onRole"]): Caller {
     const { commandTimeoutMillis, retentionMillis } = this.defaults
     return {
-      ttlMillis: asked.ttlMillis,
+      ttlMillis: terms.ttlMillis,
       // R39: as long as a follower that has missed the message may take to ask.
-      retentionMillis: Math.max(retentionMillis, asked.ttlMillis + commandTimeoutMillis),
-      keepMillis: asked.keepMillis,
+      retentionMillis: Math.max(retentionMillis, terms.ttlMillis + commandTimeoutMillis),
+      keepMillis: terms.keepMillis,
       arrivedAt: this.flights.keeper.now(),
       listens: false,
-      ...options
+      start,
+      onRole
     }
   }
 
@@ -80,26 +97,33 @@ class Fanouts {
     if (known && known.schemas?.success === schemas?.success && known.schemas?.error === schemas?.error) {
       return known.exit
     }
-    return Effect.flatMap(Effect.exit(Outcome.read(id, landing.payload, schemas)), (exit) => {
+    const keep = (exit: Exit.Exit<unknown, unknown>) => {
       this.readings.set(landing, { schemas, exit })
       return exit
-    })
+    }
+    const read = Outcome.read(id, landing.payload, schemas)
+    return Exit.isExit(read) ? keep(read) : Effect.flatMap(Effect.exit(read), keep)
   }
 
+  // Thousands may ask at once. All that only one of them needs, whose job runs, is made when it does.
   readonly fanout: Dlock.Service["fanout"] = <A, E, R>(
     id: string,
     job: Effect.Effect<A, E, R>,
     options?: Fanout.AnyOptions
   ) =>
-    Effect.flatMap(this.asked<R>(id, options), ([asked, runtime]) => {
+    Effect.withFiberRuntime<A, E | BackendError | FanoutError | InvalidKeyError, R>((fiber, { runtimeFlags }) => {
       const { flights } = this
-      const work = Effect.flatMap(Effect.exit(job), (exit) => produce(asked, exit))
-      const caller = this.callerOf(asked, {
-        start: () => forkJob(runtime, work),
-        onRole: undefined
-      })
+      const legal = this.asked(id, options)
+      if (Either.isLeft(legal)) return legal.left
+      const asked = legal.right
+      const start = () =>
+        forkJob(
+          runtimeOf<R>(fiber, runtimeFlags),
+          Effect.flatMap(Effect.exit(job), (exit) => produce(asked, exit))
+        )
+      const caller = this.callerOf(asked, start, undefined)
       const shared = ask(flights, id, caller)
-      const landed = asked.runsAlone
+      const landed = asked.terms.runsAlone
         ? Effect.catchAll(shared, (error) => flights.closed ? Effect.fail(error) : ask(flights, id, caller, true))
         : shared
       // SAFETY: the payload was made of the outcome of this job, or of one to which the program gave the same id.
@@ -111,7 +135,7 @@ class Fanouts {
     onCompleted: (exit: Exit.Exit<A, E | BackendError | FanoutError>) => Effect.Effect<void, never, R>,
     options?: Fanout.AnyOptions
   ) =>
-    Effect.flatMap(this.asked<R>(id, options), ([asked, runtime]) => {
+    Effect.flatMap(Effect.all([this.legal(id, options), Effect.runtime<R>()]), ([asked, runtime]) => {
       const produced = Deferred.unsafeMake<Produced>(FiberId.none)
       const role = Deferred.unsafeMake<"leads" | "listens", BackendError>(FiberId.none)
       let decided = false
@@ -119,13 +143,14 @@ class Fanouts {
         decided = true
         Deferred.unsafeDone(role, exit)
       }
-      const caller: Caller = this.callerOf(asked, {
-        start: () => forkJob(runtime, caller.listens ? Effect.succeed(abandoned) : Deferred.await(produced)),
-        onRole: (leads) => {
+      const caller: Caller = this.callerOf(
+        asked,
+        () => forkJob(runtime, caller.listens ? Effect.succeed(abandoned) : Deferred.await(produced)),
+        (leads) => {
           if (!decided) caller.listens = !leads
           decide(Exit.succeed(leads ? "leads" : "listens"))
         }
-      })
+      )
 
       const onLanded = (exit: Exit.Exit<Landing, BackendError>): Effect.Effect<void, never, R> => {
         if (Exit.isInterrupted(exit)) return Effect.void
@@ -156,14 +181,23 @@ class Fanouts {
     })
 }
 
-/** With all that the caller had, but for an interruption of its own that may be pending. */
+/** With all that the caller has. Its fiber waits for the flight, so that is what it had when it called. */
+const runtimeOf = <R>(fiber: Fiber.RuntimeFiber<unknown, unknown>, runtimeFlags: RuntimeFlags.RuntimeFlags) =>
+  Runtime.make({
+    // SAFETY: the fiber runs an effect that requires R.
+    context: fiber.currentContext as Context.Context<R>,
+    runtimeFlags,
+    fiberRefs: fiber.getFiberRefs()
+  })
+
+/** Without an interruption of the caller's own that may be pending. */
 const forkJob = <A, R>(runtime: Runtime.Runtime<R>, job: Effect.Effect<A, never, R>): Fiber.RuntimeFiber<A> =>
   Runtime.runFork(Runtime.deleteFiberRef(runtime, FiberRef.interruptedCause))(Effect.interruptible(job))
 
 const produce = (asked: Asked, exit: Exit.Exit<unknown, unknown>): Effect.Effect<Produced> =>
-  Effect.map(Outcome.write(exit, asked.schemas, asked.maxPayloadBytes), (payload) => ({
+  Effect.map(Outcome.write(exit, asked.schemas, asked.terms.maxPayloadBytes), (payload) => ({
     payload,
-    keepMillis: Exit.isSuccess(exit) ? asked.keepMillis : 0
+    keepMillis: Exit.isSuccess(exit) ? asked.terms.keepMillis : 0
   }))
 
 const abandoned: Produced = {

@@ -30,6 +30,16 @@ const readEnvelope = lazy(() =>
   )))
 )
 
+const parse = Option.liftThrowable((payload: string): unknown => JSON.parse(payload))
+
+/** The two usual payloads, as `Envelope` reads them, but at once. Undefined when it is another. */
+const readPlain = (payload: string): Exit.Exit<unknown, unknown> | undefined => {
+  const envelope = Option.getOrUndefined(parse(payload))
+  if (!Array.isArray(envelope) || envelope.length === 0 || envelope.length > 2) return undefined
+  const [kind, value]: ReadonlyArray<unknown> = envelope
+  return kind === "success" ? Exit.succeed(value) : kind === "failure" ? Exit.fail(value) : undefined
+}
+
 /** The payload that fails everybody alike. */
 export const fanoutError = (reason: Reason, words: string): string => JSON.stringify(["fanout", reason, words])
 
@@ -61,7 +71,9 @@ const plain = (error: unknown): unknown => {
 }
 
 const toPayload = (kind: "success" | "failure" | "defect", value: unknown): string =>
-  value === undefined ? JSON.stringify([kind]) : `["${kind}",${JSON.stringify(value, faithful)}]`
+  value === undefined
+    ? JSON.stringify([kind])
+    : `["${kind}",${typeof value === "string" ? JSON.stringify(value) : JSON.stringify(value, faithful)}]`
 
 const isLonger = (payload: string, bytes: number): boolean =>
   // UTF-8 needs at most 3 bytes for a UTF-16 unit.
@@ -105,7 +117,7 @@ export const write = (
     Effect.catchAllCause((cause) => Effect.succeed(fanoutError("Encode", words(Cause.squash(cause)))))
   )
 
-/** What a payload says. */
+/** What a payload says: an Exit already when no schema has to be asked. */
 export const read = (
   id: string,
   payload: string,
@@ -113,6 +125,8 @@ export const read = (
 ): Effect.Effect<unknown, unknown> => {
   const failed = (reason: Reason, why: unknown) =>
     Effect.fail(new FanoutError({ id, reason, cause: new Error(words(why)) }))
+  const plain = schemas === undefined ? readPlain(payload) : undefined
+  if (plain !== undefined) return plain
   const envelope = readEnvelope()(payload)
   if (Either.isLeft(envelope)) return failed("Decode", "it is no outcome")
   const [kind, value, fanoutWords] = envelope.right

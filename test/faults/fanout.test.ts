@@ -204,6 +204,8 @@ test("messages about flights that the library cannot have sent are counted and c
       event("outcome", "__proto__", "1", "[\"success\",\"forged\"]"),
       event("outcome", "k", "1", "[\"success\",\"forged\"]"),
       event("outcome", leading, "1", "[\"success\",\"forged\"]"),
+      `{"v":1,"ended":["1","${stale}"]}\n["success","forged"]`,
+      `{"v":1,"ended":["1","${leading}"]}\n["success","forged"]`,
       event("stored", stale, "1"),
       event("moved", "constructor"),
       event("refused", stale)
@@ -213,6 +215,8 @@ test("messages about flights that the library cannot have sent are counted and c
       event("outcome", stale, "NaN", "[]"),
       event("outcome", stale, "1", { success: 1 }),
       event("outcome", stale, 1, "[]"),
+      `{"v":1,"ended":["1","${stale}"]}\n["success","forged"]\n`,
+      `{"v":2,"ended":["1","${stale}"]}\n["success","forged"]`,
       event("moved"),
       event("moved", stale, "1"),
       event("refused", null),

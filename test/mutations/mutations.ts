@@ -274,7 +274,7 @@ const model = [
     [
       "outcomes go sooner than those who missed them ask",
       "R39",
-      "Math.max(retentionMillis, asked.ttlMillis + commandTimeoutMillis)",
+      "Math.max(retentionMillis, terms.ttlMillis + commandTimeoutMillis)",
       "Math.max(retentionMillis, 1)"
     ]
   ]),

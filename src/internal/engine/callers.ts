@@ -1,9 +1,8 @@
 /** Those who wait for a flight: each comes, waits and goes by itself, and costs the store nothing. */
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import type { BackendError } from "../../DlockError.js"
 import * as Errors from "./errors.js"
-import type { Caller, Flight, Landing } from "./flight.js"
+import type { Caller, Flight, Landing, Wake } from "./flight.js"
 import * as F from "./flight.js"
 import type { Flights } from "./flights.js"
 
@@ -18,14 +17,20 @@ export const ask = (
   alone = false
 ): Effect.Effect<Landing, BackendError> =>
   Effect.uninterruptibleMask((restore) => {
-    if (flights.closed) return Effect.fail(Errors.closed("fanout"))
-    const flight = attach(flights, id, caller, alone)
-    return restore(Deferred.await(flight.landed)).pipe(
-      Effect.onInterrupt(() => Effect.sync(() => detach(flights, flight, caller))),
-      Effect.flatMap((landing) =>
+    let flight: Flight | undefined
+    const landed = Effect.async<Landing, BackendError>((resume) => {
+      if (flights.closed) resume(Effect.fail(Errors.closed("fanout")))
+      else flight = attach(flights, id, caller, resume, alone)
+    })
+    // One frame on the stack of each caller, and no more: there may be thousands.
+    return Effect.matchCauseEffect(restore(landed), {
+      onFailure: (cause) => {
+        if (flight !== undefined) detach(flights, flight, caller)
+        return Effect.failCause(cause)
+      },
+      onSuccess: (landing) =>
         mayHave(flights, caller, landing) ? Effect.succeed(landing) : restore(ask(flights, id, caller, alone))
-      )
-    )
+    })
   })
 
 /** R32: of a flight elsewhere only who provably came before its end. */
@@ -34,17 +39,17 @@ const mayHave = ({ store }: Flights, caller: Caller, landing: Landing): boolean 
     ? caller.keepMillis >= landing.keptFor
     : caller.arrivedAt <= landing.provenAt || store.serverMillisAtMost(caller.arrivedAt) <= landing.finishedAt
 
-const attach = (flights: Flights, id: string, caller: Caller, alone: boolean): Flight => {
+const attach = (flights: Flights, id: string, caller: Caller, wake: Wake, alone: boolean): Flight => {
   const open = alone ? flights.alone : flights.shared
   const found = open.get(id)
   if (found === undefined) {
-    const flight = F.make(id, caller, alone)
+    const flight = F.make(id, caller, wake, alone)
     open.set(id, flight)
     flights.live.add(flight)
     flights.begin(flight)
     return flight
   }
-  found.callers.add(caller)
+  found.callers.set(caller, wake)
   if (caller.onRole === undefined) return found
   if (found.state._tag === "Leading" || found.state._tag === "Alone") caller.onRole(false)
   // R32: it may have ended elsewhere. The answer says whether this caller is in it.

@@ -11,9 +11,8 @@
  * somebody else lead. `Ended` is final. A flight that has lost its part joins again with another token (R11), and takes
  * those who wait along.
  */
-import * as Deferred from "effect/Deferred"
+import type * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
-import * as FiberId from "effect/FiberId"
 import type { BackendError } from "../../DlockError.js"
 import type { Waking } from "./heap.js"
 
@@ -51,6 +50,9 @@ export interface Caller {
   /** Told when it is known whether its own job has started. */
   readonly onRole: ((leads: boolean) => void) | undefined
 }
+
+/** Resumes a caller. All get the same effect. */
+export type Wake = (landed: Effect.Effect<Landing, BackendError>) => void
 
 export type State =
   | Joining
@@ -131,8 +133,7 @@ export interface Flight extends Waking {
   readonly alone: boolean
   state: State
   /** In the order in which they came. */
-  readonly callers: Set<Caller>
-  readonly landed: Deferred.Deferred<Landing, BackendError>
+  readonly callers: Map<Caller, Wake>
   /** A token whose part is over, whatever the store thinks of it (R37). */
   gaveUp: string | undefined
   /** A message that nobody leads any more came before the answer that somebody does (R30). */
@@ -145,15 +146,14 @@ export interface Flight extends Waking {
   failure: BackendError | undefined
 }
 
-export const make = (id: string, first: Caller, alone: boolean): Flight => ({
+export const make = (id: string, first: Caller, wake: Wake, alone: boolean): Flight => ({
   id,
   ttlMillis: first.ttlMillis,
   keepMillis: first.keepMillis,
   retentionMillis: first.retentionMillis,
   alone,
   state: { _tag: "Ended" },
-  callers: new Set([first]),
-  landed: Deferred.unsafeMake(FiberId.none),
+  callers: new Map([[first, wake]]),
   gaveUp: undefined,
   moved: false,
   refreshAt: Infinity,

@@ -10,7 +10,6 @@
  *   named by the next join (R37).
  * - Only `become` assigns a state.
  */
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
@@ -145,7 +144,7 @@ export class Flights {
   }
 
   run(flight: Flight, toState: (job: Job) => State): void {
-    const callers = Array.from(flight.callers)
+    const callers = Array.from(flight.callers.keys())
     const leader = callers.find((caller) => !caller.listens) ?? callers[0]
     // Who has no caller is in no flight: `detach` ends it in the same step.
     if (leader === undefined) return
@@ -167,7 +166,7 @@ export class Flights {
     const before = flight.state._tag === "Following" ? flight.state.provenAt : -Infinity
     const provenAt = Math.max(before, sentAt)
     this.become(flight, { _tag: "Following", token, provenAt, giveUpAt: sentAt + silence })
-    for (const caller of flight.callers) {
+    for (const caller of flight.callers.keys()) {
       if (caller.arrivedAt <= provenAt) caller.onRole?.(false)
       else if (caller.onRole !== undefined) this.keeper.refreshNow(flight)
     }
@@ -175,14 +174,12 @@ export class Flights {
 
   land(flight: Flight, landing: Landing): void {
     this.become(flight, { _tag: "Ended" })
-    flight.callers.clear()
-    Deferred.unsafeDone(flight.landed, Effect.succeed(landing))
+    wakeAll(flight, Effect.succeed(landing))
   }
 
   fail(flight: Flight, error: BackendError): void {
     this.become(flight, { _tag: "Ended" })
-    flight.callers.clear()
-    Deferred.unsafeDone(flight.landed, Effect.fail(error))
+    wakeAll(flight, Effect.fail(error))
   }
 
   /** R31: it goes on being renewed, if it is held, until the job has ended. */
@@ -251,8 +248,7 @@ export class Flights {
       this.closed = true
       const jobs = Array.from(this.live).flatMap((flight) => {
         const { state } = flight
-        flight.callers.clear()
-        Deferred.unsafeDone(flight.landed, Effect.fail(Errors.closed("fanout")))
+        wakeAll(flight, Effect.fail(Errors.closed("fanout")))
         if (!("job" in state)) {
           this.become(flight, { _tag: "Ended" })
           if (state._tag !== "Late" && state._tag !== "Ended") this.leave(flight, state.token, flight.gaveUp)
@@ -264,6 +260,12 @@ export class Flights {
       return Effect.forEach(jobs, Fiber.await, { discard: true })
     })
   }
+}
+
+const wakeAll = ({ callers }: Flight, landed: Effect.Effect<Landing, BackendError>): void => {
+  const woken = [...callers.values()]
+  callers.clear()
+  woken.forEach((wake) => wake(landed))
 }
 
 /** What a job of this very process came to. */
@@ -285,9 +287,7 @@ export const make = (
     const flights = new Flights({ ...options, clock, fork, repeater })
     flights.keeper.alarm = yield* Alarm.make(Effect.sync(() => flights.keeper.ring()))
     yield* options.store.inbox.takeAll.pipe(
-      Effect.map(([events]) => {
-        for (const event of events) News.onEvent(flights, event)
-      }),
+      Effect.map(([events]) => News.onEvents(flights, events)),
       Effect.forever,
       Effect.forkScoped,
       Effect.interruptible

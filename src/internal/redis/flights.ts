@@ -1,90 +1,18 @@
 /**
  * The scripts for flights. Each is safe to run twice with the same arguments, and each answers with the server's time
- * first, in milliseconds. `FlightKeys` are the four keys that flightLua.ts describes.
+ * first, in milliseconds. Those that each flight needs are in flightJoin.ts and flightFinish.ts.
  */
 import * as Schema from "effect/Schema"
 import { flightPrelude as prelude } from "./flightLua.js"
+import type { Part } from "./flightPart.js"
+import { Gone, keysOf } from "./flightPart.js"
 import { script, Whole } from "./script.js"
 
-/** @internal */
-export type FlightKeys = readonly [state: string, followers: string, marks: string, outcomes: string]
-
-interface Part {
-  readonly flight: FlightKeys
-  readonly token: string
-}
-
-const keysOf = ({ flight }: Pick<Part, "flight">): Array<string> => [...flight]
-
-const Gone = () => Schema.Literal("gone")
-
-/**
- * Leads when nobody does, follows otherwise. A token that is known already gets the answer of a renewal, so a copy of
- * the command changes nothing. A copy that comes after \`notAfter\` is refused (R3).
- *
- * @internal
- */
-export const join = script({
-  name: "join",
-  prelude,
-  keys: (input: JoinInput) => keysOf(input),
-  args: (input) => [input.token, input.ttlMillis, input.notAfter, input.inbox, input.gaveUp, input.keepMillis],
-  reply: () =>
-    Schema.Union(
-      Schema.Tuple(Whole, Schema.Literal("leads", "follows"), Whole, Whole),
-      Schema.Tuple(Whole, Schema.Literal("outcome"), Whole, Schema.String),
-      Schema.Tuple(Whole, Schema.Literal("kept"), Schema.String),
-      Schema.Tuple(Whole, Gone()),
-      Schema.Tuple(Whole, Schema.Literal("late"))
-    ),
-  lua: `
-local token, ttl, notAfter, inbox = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
-local gaveUp, keep = ARGV[5], tonumber(ARGV[6])
-if now > notAfter then return { text(now), "late" } end
-
-local flight = open(1)
-sweep(flight)
-
--- R37: nobody is to follow a part that its own process has given up.
-local given = gaveUp ~= "" and read(flight, gaveUp)
-if given and (given.kind == "l" or given.kind == "f") then
-  if flight.leader == gaveUp then unlead(flight) end
-  call("ZREM", flight.followers, gaveUp)
-  bury(flight, gaveUp, given.notAfter)
-end
-
-local entry = read(flight, token)
-local kept = not entry and keep > 0 and flight.kept and read(flight, flight.kept)
-local payload = kept and now - tonumber(kept.rest) <= keep and call("HGET", flight.outcomes, flight.kept)
-local reply
-if payload then
-  reply = { "kept", payload }
-else
-  if entry then
-    renew(flight, token, entry, ttl)
-  elseif isLed(flight) then
-    call("ZADD", flight.followers, text(now + ttl), token)
-    write(flight, token, "f", notAfter, inbox)
-  else
-    lead(flight, token, notAfter, ttl)
-  end
-  reply = answer(flight, token, true)
-end
-close(flight)
-table.insert(reply, 1, text(now))
-return reply`
-})
-
-/** @internal */
-export interface JoinInput extends Part {
-  readonly ttlMillis: number
-  /** By the server's clock. */
-  readonly notAfter: number
-  readonly inbox: string
-  /** Empty for none. */
-  readonly gaveUp: string
-  readonly keepMillis: number
-}
+export type { FinishInput } from "./flightFinish.js"
+export { finish } from "./flightFinish.js"
+export type { JoinInput } from "./flightJoin.js"
+export { join } from "./flightJoin.js"
+export type { FlightKeys } from "./flightPart.js"
 
 /**
  * Renews leaders, keeps followers alive, and lets one of them lead where nobody does. An item of a flight that fails is
@@ -126,59 +54,6 @@ for index = 1, #KEYS / 4 do
 end
 return { text(now), replies }`
 })
-
-/**
- * Ends the flight: the token leads no more, those who follow may read the payload for a while and are told. A copy finds
- * the mark of the first and answers the same (R33).
- *
- * @internal
- */
-export const finish = script({
-  name: "finish",
-  prelude,
-  keys: (input: FinishInput) => keysOf(input),
-  args: (input) => [input.token, input.notAfter, input.retentionMillis, input.keepMillis, input.payload],
-  reply: () => Schema.Tuple(Whole, Schema.Literal("accepted", "superseded")),
-  lua: `
-local token, notAfter, retention, keep, payload = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
-local flight = open(1)
-call("HDEL", flight.state, "#")
-sweep(flight)
-local entry = read(flight, token)
-if entry and entry.kind == "d" then return { text(now), "accepted" } end
-if not entry or flight.leader ~= token then return { text(now), "superseded" } end
-
-unlead(flight)
-local followers = alive(flight)
-local till = math.max(entry.notAfter, notAfter, now + keep)
-if #followers > 0 then till = math.max(till, now + retention) end
-if #followers > 0 or keep > 0 then call("HSET", flight.outcomes, token, payload) end
-if keep > 0 then call("HSET", flight.state, "#kept", token) end
-mark(flight, token, "d", entry.notAfter, text(now), till)
-
-local quoted = #followers > 0 and #payload <= MAX_SENT and cjson.encode(payload) or nil
-if quoted and #quoted > MAX_QUOTED then quoted = nil end
-for _, follower in ipairs(followers) do
-  local one = read(flight, follower)
-  call("ZREM", flight.followers, follower)
-  if one then
-    mark(flight, follower, "o", one.notAfter, text(now) .. " " .. token, now + retention)
-    tell(one.rest, quoted and "outcome" or "stored", follower, '"' .. text(now) .. '"', quoted)
-  end
-end
-close(flight)
-publish()
-return { text(now), "accepted" }`
-})
-
-/** @internal */
-export interface FinishInput extends Part {
-  /** Until when a copy of this command may arrive, by the server's clock. */
-  readonly notAfter: number
-  readonly retentionMillis: number
-  readonly keepMillis: number
-  readonly payload: string
-}
 
 /**
  * Ends the flight without an outcome, and deletes all that it was: what a Redis that refused the outcome may still let

@@ -9,8 +9,8 @@ import { lazy } from "../lazy.js"
 import type { InboxEvent } from "../store.js"
 
 /**
- * A script tells at most 64 grants a message, which is far smaller, and no outcome that is longer than 131,072 bytes as a
- * string of JSON (redis/flightLua.ts).
+ * A script tells at most 64 grants a message, which is far smaller, and no more outcomes than have 65,536 bytes, each with a
+ * token (redis/flightLua.ts).
  */
 const maxLength = 131_072 + 1_024
 
@@ -24,7 +24,6 @@ const Events = () => {
   const Digits = Schema.NumberFromString.pipe(Schema.int())
   return Schema.Array(Schema.Union(
     Schema.Tuple(Schema.Literal("granted", "revoked", "asked", "overlimit"), Schema.String, Digits),
-    Schema.Tuple(Schema.Literal("outcome"), Schema.String, Digits, Schema.String),
     Schema.Tuple(Schema.Literal("stored"), Schema.String, Digits),
     Schema.Tuple(Schema.Literal("moved", "refused"), Schema.String)
   ))
@@ -42,10 +41,28 @@ const usual = /^\{"v":1,"events":\[\["granted","([^"\\]+)","(\d{1,15}|[1-8]\d{15
 /** The events of a message, or `None` when this library cannot have sent it. */
 export const decode = (payload: string): Option.Option<ReadonlyArray<LeaseMessage | FlightMessage>> => {
   if (payload.length > maxLength) return Option.none()
+  if (payload.includes("\n")) return decodeOutcomes(payload)
   const [, token, fence] = usual.exec(payload) ?? []
   return token === undefined
     ? Option.map(decodeMessage()(payload), ({ events }) => events.map(toEvent))
     : Option.some([{ _tag: "Granted", token, fence: Number(fence) }])
+}
+
+/** When they were finished, and by whom each of the lines below is expected. */
+const Head = /^\{"v":1,"ended":\["(\d{1,15})",("[^"\\]+"(?:,"[^"\\]+")*)\]\}$/
+
+/**
+ * Outcomes, each in a line of its own after the first: JSON has no line breaks, and nothing has to be made a string in a
+ * string. By hand, as this is what each process that follows waits for.
+ */
+const decodeOutcomes = (message: string): Option.Option<ReadonlyArray<FlightMessage>> => {
+  const [first = "", ...payloads] = message.split("\n")
+  const [, finishedAt, quoted] = Head.exec(first) ?? []
+  if (quoted === undefined) return Option.none()
+  const tokens = quoted.slice(1, -1).split("\",\"")
+  return tokens.length !== payloads.length ? Option.none() : Option.some(
+    payloads.map((payload, i) => ({ _tag: "Outcome", token: tokens[i] ?? "", finishedAt: Number(finishedAt), payload }))
+  )
 }
 
 const toEvent = (event: Event): LeaseMessage | FlightMessage => {
@@ -59,8 +76,6 @@ const toEvent = (event: Event): LeaseMessage | FlightMessage => {
       return { _tag: "Asked", token, fence: event[2] }
     case "overlimit":
       return { _tag: "OverLimit", token, limit: event[2] }
-    case "outcome":
-      return { _tag: "Outcome", token, finishedAt: event[2], payload: event[3] }
     case "stored":
       return { _tag: "Stored", token, finishedAt: event[2] }
     case "moved":
