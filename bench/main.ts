@@ -83,10 +83,11 @@ const contenderList = async (): Promise<string> => {
 }
 
 const howToRead = [
-  "A figure is the median of its rounds (lowest–highest); contenders take turns in every round, each with a Redis server",
-  "and processes of its own. Every round checks who ran how often and whether holds overlapped: ✗ says what was wrong, and",
-  "then the figures beside it are worth nothing. Commands are those that clients send, counted in the clients; µs of Redis",
-  "are what the server says that those took. Processor time is the figure to read when the machine was busy."
+  "A figure is the median of its rounds (lowest–highest). Contenders take turns in every round, each with a Redis server",
+  "and processes of its own that have warmed up before. Every round checks who ran how often and whether holds overlapped:",
+  "✗ says what was wrong, and then the figures beside it are worth nothing. Commands are those that clients send, counted",
+  "in the clients; µs of Redis are what the server says that those took. Processor time is the figure to read when the",
+  "machine was busy."
 ].join("\n")
 
 const machine = `${os.cpus().length} x ${os.cpus()[0]?.model}, Node ${process.version}, ${os.platform()} ${os.arch()}`

@@ -33,6 +33,11 @@ export interface Scenario {
   readonly rounds: number
   /** Those of which nothing is kept. */
   readonly warmups?: number | undefined
+  /**
+   * Played once by each before the rounds, and not measured. A service runs for days, and its code is compiled after some
+   * thousands of operations only.
+   */
+  readonly warmUp?: ((group: Group) => Promise<unknown>) | undefined
   readonly play: (group: Group, round: number) => Promise<Sample>
   readonly columns: ReadonlyArray<Column>
   readonly targets: ReadonlyArray<Target>

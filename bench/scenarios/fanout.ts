@@ -72,6 +72,11 @@ export const fanout = (options: FanoutOptions, quick: boolean): Scenario => ({
   } callers each`,
   contenders: ["ours", "luaQueue", "luaQueueFibers", "dlock12"],
   rounds: quick ? 2 : 9,
+  warmUp: async (group) => {
+    for (let round = 0; round < (quick ? 1 : 5); round++) {
+      await fly(group, { ids: 300, callers: 2, payloadBytes: 1_000, jobMillis: 500 })
+    }
+  },
   play: (group) => fly(group, options),
   columns: [
     { figure: "over", title: "ms over the job" },

@@ -39,7 +39,7 @@ export const oneAfterTheOther = (quick: boolean): Scenario => ({
   title: "A free lock, acquired and released, one after the other",
   contenders: ["raw", "ours", "oursByPromise", "rawEffect", "tokenList", "luaQueue", ...peers],
   rounds: quick ? 5 : 11,
-  play: cycles(1, quick ? 500 : 2_000, quick ? 4_000 : 10_000),
+  play: cycles(1, quick ? 500 : 2_000, quick ? 4_000 : 20_000),
   columns,
   targets: [
     share("of raw, inside one Effect program", 0.9),
@@ -62,7 +62,7 @@ export const several = (quick: boolean): Scenario => ({
   contenders: ["raw", "ours", "oursByPromise", "redlock", "redlockUniversal", "dlock12"],
   rounds: quick ? 3 : 9,
   play: async (group, round) => {
-    const times = round === 0 ? 1_000 : quick ? 300 : 600
+    const times = round === 0 ? quick ? 1_000 : 4_000 : quick ? 300 : 600
     return ofCycles(await group.run(1, { kind: "multi", keys: keysOf(8), times }), times)
   },
   columns,

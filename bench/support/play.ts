@@ -65,6 +65,9 @@ export const play = async (scenario: Scenario): Promise<Result> => {
     failures: 0
   })))
   const warmups = scenario.warmups ?? 1
+  for (const { group, wrong } of entries) {
+    await scenario.warmUp?.(group).catch((error: unknown) => void wrong.push(reasonOf(error)))
+  }
   for (let round = 0; round < warmups + scenario.rounds; round++) {
     for (let turn = 0; turn < entries.length; turn++) {
       const entry = entries[(round + turn) % entries.length]!

@@ -94,10 +94,12 @@ export const unlessReentrant = <A, E, R, F>(
   effect: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E | F, R> =>
   request.waits
-    ? Effect.flatMap(Reentrancy.conflict(engine, request.claims), (claim): Effect.Effect<A, E | F, R> =>
-      claim === undefined
+    ? Effect.withFiberRuntime((fiber) => {
+      const claim = Reentrancy.conflict(fiber, engine, request.claims)
+      return claim === undefined
         ? effect
-        : Effect.fail(request.refuse([Errors.notAcquired(claim.key, "Reentrant", Duration.zero)])))
+        : Effect.fail(request.refuse([Errors.notAcquired(claim.key, "Reentrant", Duration.zero)]))
+    })
     : effect
 
 /** I2: from the grant to the finalizer nothing can interrupt. */
@@ -106,19 +108,17 @@ export const scoped = <E, A>(
   request: Request<E>,
   wrap: (engine: Engine, lease: Lease) => A
 ): Effect.Effect<A, E | BackendError, Scope.Scope> =>
-  Effect.scopeWith((scope) =>
-    unlessReentrant(
-      engine,
-      request,
-      Effect.uninterruptibleMask((restore) =>
-        Effect.flatMap(Multi.acquire(engine, request, restore), (lease) =>
-          Effect.zipRight(
-            Scope.addFinalizer(scope, Effect.suspend(() => releaseQuietly(engine, lease))),
-            Effect.as(Reentrancy.note(lease), wrap(engine, lease))
-          ))
-      )
+  Effect.scopeWith((scope) => {
+    const acquired = Effect.uninterruptibleMask((restore) =>
+      Effect.flatMap(Multi.acquire(engine, request, restore), (lease) =>
+        Effect.zipRight(
+          // Not `addFinalizer`, which wraps it twice: every lock passes here.
+          Scope.addFinalizerExit(scope, () => releaseQuietly(engine, lease)),
+          Effect.as(Reentrancy.note(lease), wrap(engine, lease))
+        ))
     )
-  )
+    return unlessReentrant(engine, request, acquired)
+  })
 
 /** Acquires, runs the effect under guard, gives back. */
 export const guarded = <A, E, R, F>(
@@ -131,13 +131,16 @@ export const guarded = <A, E, R, F>(
     request,
     Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(Multi.acquire(engine, request, restore), (lease) =>
-        Effect.zipRight(Reentrancy.note(lease), Effect.exit(restore(guard(engine, lease, effect)))).pipe(
-          Effect.zipLeft(releaseQuietly(engine, lease)),
-          Effect.zipLeft(Reentrancy.forget(lease)),
-          Effect.flatten
-        ))
+        Effect.matchCauseEffect(Effect.zipRight(Reentrancy.note(lease), restore(guard(engine, lease, effect))), {
+          onFailure: (cause) =>
+            giveBack(engine, lease, Effect.failCause(cause)),
+          onSuccess: (a) => giveBack(engine, lease, Effect.succeed(a))
+        }))
     )
   )
+
+const giveBack = <A, E>(engine: Engine, lease: Lease, exit: Effect.Effect<A, E>): Effect.Effect<A, E> =>
+  Effect.flatMap(releaseQuietly(engine, lease), () => Effect.zipRight(Reentrancy.forget(lease), exit))
 
 /** A finalizer has nobody to fail to. The release goes on in the background, and the ttl is behind it. */
 export const releaseQuietly = (engine: Engine, lease: Lease): Effect.Effect<void> =>

@@ -4,7 +4,8 @@
  * A list, so that taking a lock costs the same however many are held. Leases that have ended are ignored, so nothing
  * depends on a fiber hearing of its release; they are taken out when the list has doubled.
  */
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
 import { globalValue } from "effect/GlobalValue"
 import type { Engine } from "./engine/engine.js"
@@ -71,13 +72,17 @@ export const forget = (lease: Lease): Effect.Effect<void> =>
   FiberRef.update(holdings, (holding) => holding?.lease === lease ? holding.rest : pruned(holding))
 
 /** The first of the claims that this fiber holds already. */
-export const conflict = (engine: Engine, claims: ReadonlyArray<Claim>): Effect.Effect<Claim | undefined> =>
-  Effect.map(FiberRef.get(holdings), (all) => {
-    for (let at = all; at !== undefined; at = at.rest) {
-      const { lease } = at
-      // Of this service, and in force.
-      if (engine.keeper.leases.get(lease.token) !== lease) continue
-      const found = claims.find(({ key, kind }) => lease.claims.some((held) => held.kind === kind && held.key === key))
-      if (found !== undefined) return found
-    }
-  })
+export const conflict = (
+  fiber: Fiber.RuntimeFiber<unknown, unknown>,
+  engine: Engine,
+  claims: ReadonlyArray<Claim>
+): Claim | undefined => {
+  for (let at = fiber.getFiberRef(holdings); at !== undefined; at = at.rest) {
+    const { lease } = at
+    // Of this service, and in force.
+    if (engine.keeper.leases.get(lease.token) !== lease) continue
+    const found = claims.find(({ key, kind }) => lease.claims.some((held) => held.kind === kind && held.key === key))
+    if (found !== undefined) return found
+  }
+  return undefined
+}

@@ -391,11 +391,11 @@ const model = [
     [
       "the finalizer is forgotten",
       "4.3",
-      "Scope.addFinalizer(scope, Effect.suspend(() => releaseQuietly(engine, lease)))",
+      "Scope.addFinalizerExit(scope, () => releaseQuietly(engine, lease))",
       "Effect.void"
     ],
     ["several keys are waited for as they were given", "R20", ".sort(Key.compare)", ""],
-    ["a fiber may wait for itself", "R20", "claim === undefined\n        ? effect", "true\n        ? effect"]
+    ["a fiber may wait for itself", "R20", "claim === undefined\n        ? effect", "claim !== null\n        ? effect"]
   ]),
   ...inFile("src/internal/engine/repeater.ts", [
     ["what failed is not repeated", "R15", "Effect.sync(() => again(sending, cause, pauseMillis))", "Effect.void"]

@@ -47,7 +47,7 @@ export const make = (options: {
     }
 
     return {
-      now: (lease) => Effect.suspend(() => repeater.now(leave(lease))),
+      now: (lease) => repeater.now(leave(lease)),
       later: (lease) => repeater.later(leave(lease))
     }
   })

@@ -130,23 +130,25 @@ class RedisStore implements Stores {
     )
   }
 
-  readonly leave: Store["leave"] = (items) =>
-    Effect.suspend(() => {
-      const { indices, targets } = groupByTarget(items.map((item) => item.target))
+  readonly leave: Store["leave"] = (items) => {
+    const { indices, targets } = groupByTarget(items.map((item) => item.target))
+    let buriedUntil: ReadonlyArray<number> = []
+    return this.runner.run(Scripts.leave, () => {
       for (const { token } of items) this.later.delete(token)
-      const buriedUntil = items.map(({ token }) => this.unanswered.buriedUntil(token))
-      return this.runner.run(Scripts.leave, () => ({
+      buriedUntil = items.map(({ token }) => this.unanswered.buriedUntil(token))
+      return {
         locks: targets.map(this.keysOf),
         items: items.map(({ token }, i) => ({ lock: indices[i] ?? 0, token, buriedUntil: buriedUntil[i] ?? 0 }))
-      }), ([, unsettled, failures]) => {
-        // The connection was lost meanwhile and the driver has sent the leave again: now it needs its tombstone.
-        if (items.some(({ token }, i) => this.unanswered.buriedUntil(token) !== buriedUntil[i])) {
-          return this.leave(items)
-        }
-        const errors = failures.map((words) => words === "" ? undefined : Replies.refusal("leave", words))
-        return Effect.succeed(Replies.settled(errors, unsettled, targets))
-      })
+      }
+    }, ([, unsettled, failures]) => {
+      // The connection was lost meanwhile and the driver has sent the leave again: now it needs its tombstone.
+      if (items.some(({ token }, i) => this.unanswered.buriedUntil(token) !== buriedUntil[i])) {
+        return this.leave(items)
+      }
+      const errors = failures.map((words) => words === "" ? undefined : Replies.refusal("leave", words))
+      return Effect.succeed(Replies.settled(errors, unsettled, targets))
     })
+  }
 
   readonly revoke: Store["revoke"] = (target, fence, asks) =>
     this.runner.run(
