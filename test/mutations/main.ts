@@ -100,14 +100,19 @@ const bySuites = async (suites: ReadonlyArray<string>): Promise<string | undefin
 /** The simulation runs the engine and the memory store, and the bookkeeping of the Redis store. No Lua. */
 const isSimulated = ({ file }: Mutation): boolean => !/redis\/(?!unanswered)|internal\/(dlock|locks|fanout)/.test(file)
 
+/** Those that are quick and close to it come first. */
 const suitesOf = ({ file }: Mutation): ReadonlyArray<ReadonlyArray<string>> =>
   /light|callers|fanout/.test(file)
-    ? [["test/engine/flights.test.ts", "test/store/flights", "test/fanout"], ["test/faults/fanout.test.ts"]]
+    ? [["test/engine/flights"], ["test/store/flights", "test/fanout"], ["test/faults/fanout"]]
     : /redis|serverClock/.test(file)
-    ? [["test/store"], ["test/dlock", "test/faults"]]
+    ? [["scripts", "refusals", "copies", "serverClock"].map((name) => `test/store/${name}`), ["test/store"], [
+      "test/dlock"
+    ], [
+      "test/faults"
+    ]]
     : /memory/.test(file)
-    ? [["test/store/memory.test.ts", "test/store/model.test.ts"], ["test/dlock"]]
-    : [["test/engine", "test/dlock"], ["test/faults"]]
+    ? [["test/store/memory.test.ts"], ["test/store/model.test.ts", "test/dlock"]]
+    : [["test/engine"], ["test/dlock"], ["test/faults"]]
 
 const finds = async (mutation: Mutation): Promise<string | undefined> => {
   const file = path.join(copy, mutation.file)
