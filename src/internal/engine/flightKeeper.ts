@@ -50,11 +50,6 @@ export class FlightKeeper {
     this.alarm.notLaterThan(flight.wakeAt)
   }
 
-  /** A message has arrived, so they do: that says as much as an answered probe. */
-  heard(): void {
-    this.probeAt = this.now() + Timing.probeEveryMillis
-  }
-
   /** Even when a refresh is under way: that one was sent before what made this one necessary. */
   refreshNow(flight: Flight): void {
     flight.refreshing = false

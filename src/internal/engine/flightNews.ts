@@ -91,17 +91,7 @@ const fetch = (flights: Flights, flight: Flight, token: string, provenAt: number
   )
 }
 
-/** All that has arrived since it was last looked. */
-export const onEvents = (flights: Flights, events: Iterable<FlightEvent>): void => {
-  let messages = 0
-  for (const event of events) {
-    if (event._tag !== "Subscribed" && event._tag !== "Unsubscribed") messages++
-    onEvent(flights, event)
-  }
-  if (messages > 0) flights.keeper.heard()
-}
-
-const onEvent = (flights: Flights, event: FlightEvent): void => {
+export const onEvent = (flights: Flights, event: FlightEvent): void => {
   if (event._tag === "Subscribed" || event._tag === "Unsubscribed") {
     flights.subscribed = event._tag === "Subscribed"
     for (const flight of flights.live) if (flight.state._tag === "Following") flights.keeper.refreshNow(flight)

@@ -287,7 +287,9 @@ export const make = (
     const flights = new Flights({ ...options, clock, fork, repeater })
     flights.keeper.alarm = yield* Alarm.make(Effect.sync(() => flights.keeper.ring()))
     yield* options.store.inbox.takeAll.pipe(
-      Effect.map(([events]) => News.onEvents(flights, events)),
+      Effect.map(([events]) => {
+        for (const event of events) News.onEvent(flights, event)
+      }),
       Effect.forever,
       Effect.forkScoped,
       Effect.interruptible
