@@ -63,7 +63,7 @@ local function open(index, ...)
   lock.next = tonumber(meta[4] or "0")
   lock.heldRead, lock.headRead, lock.usedRead, lock.limitRead = lock.first, lock.head, meta[1], meta[2]
   lock.lastRead, lock.tillRead, lock.nextRead = lock.last, lock.till, lock.next
-  for i = 1, select("#", ...) do lock.entries[select(i, ...)] = meta[4 + i] end
+  for i, token in ipairs({ ... }) do lock.entries[token] = meta[4 + i] end
   return lock
 end
 
