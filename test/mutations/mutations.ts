@@ -385,6 +385,18 @@ const model = [
       "4.4",
       "call(\"EXISTS\", lock.state, lock.held, lock.queue, lock.alive) == 0 and",
       "call(\"EXISTS\", lock.held) == 0 and"
+    ],
+    [
+      "who joins the queue of a lock that is over waits for its heartbeat",
+      "R9",
+      "or not ends or ends <= now or dies",
+      "or not ends or dies"
+    ],
+    [
+      "a copy of an acquire joins the queue again",
+      "4.2",
+      "if meta[1] or not last or not ends",
+      "if not last or not ends"
     ]
   ]),
   ...inFile("src/internal/locks.ts", [
@@ -702,6 +714,30 @@ const lua = [
       "R9",
       " and call(\"EXISTS\", lock.queue, lock.alive) == 0",
       ""
+    ],
+    [
+      "a lock is handed over to who cannot be reached",
+      "R7",
+      "if heard.err or heard[2] == 0 then return false end",
+      ""
+    ],
+    [
+      "a lock is handed over past its own other holders",
+      "S4",
+      "if #holders ~= 1 or holders[1] ~= token or not next",
+      "if holders[1] ~= token or not next"
+    ],
+    [
+      "a lock is handed over for a whole ttl, or to the dead",
+      "R14",
+      "or not dies or tonumber(dies) <= now then return false end",
+      "or not dies then return false end"
+    ],
+    [
+      "a full Redis refuses to hand over",
+      "R8",
+      "  call(\"HDEL\", lock.state, token)\n  call(\"ZREM\", lock.held, token)\n  call(\"ZREM\", lock.queue, next)",
+      "  call(\"ZADD\", lock.held, ends, next)\n  call(\"HDEL\", lock.state, token)\n  call(\"ZREM\", lock.held, token)\n  call(\"ZREM\", lock.queue, next)"
     ],
     ["a heartbeat does not say who learns by its answer", "R22", "answered[ARGV[at + 1]] = true", ""]
   ]),

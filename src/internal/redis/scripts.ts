@@ -125,6 +125,40 @@ if isFree then
     replies[i] = ""
   end
   return { text(now), {}, replies }
+end
+
+-- One lock whose only holder leaves, and all that it had goes to the next: nobody is dead, and that one can be reached.
+local function handOver(lock, token)
+  local holders, next = redis.pcall("ZRANGE", lock.held, 0, 1), redis.pcall("ZRANGE", lock.queue, 0, 0)[1]
+  local dies = redis.pcall("ZRANGE", lock.alive, 0, 0, "WITHSCORES")[2]
+  if #holders ~= 1 or holders[1] ~= token or not next or not dies or tonumber(dies) <= now then return false end
+  local meta, last = redis.pcall("HMGET", lock.state, token, next, "#limit", "#until"), redis.pcall("GET", lock.fence) or "0"
+  local had, till = string.match(meta[1] or "", "^h (%d+) "), tonumber(meta[4] or nil)
+  local permits, limit, subscribed, inbox, metadata =
+    string.match(meta[2] or "", "^w (%d+) (%d+) %d+ (%d) (%S+) (.*)$")
+  -- Whoever takes all there is leaves nothing for others.
+  if not till or permits ~= had or permits ~= meta[3] or type(last) ~= "string" or not number(last) then return false end
+  if subscribed == "1" then
+    local heard = redis.pcall("PUBSUB", "NUMSUB", inbox)
+    if heard.err or heard[2] == 0 then return false end
+  end
+  local ends, fence = call("ZSCORE", lock.alive, next), text(nextFence(number(last)))
+  call("HDEL", lock.state, token)
+  call("ZREM", lock.held, token)
+  call("ZREM", lock.queue, next)
+  call("ZREM", lock.alive, next)
+  -- R14: until its liveness ends, not a whole ttl.
+  call("ZADD", lock.held, ends, next)
+  call("PEXPIREAT", lock.held, text(till))
+  call("HSET", lock.state, next, pack("h", permits, limit, fence, subscribed, inbox, metadata))
+  call("SET", lock.fence, fence, "PX", text(till - now + DAY))
+  if subscribed == "1" then
+    redis.pcall("PUBLISH", inbox, '{"v":1,"events":[["granted","' .. next .. '","' .. fence .. '"]]}')
+  end
+  return true
+end
+if #KEYS == 5 and #ARGV == 3 and ARGV[3] == "0" and handOver(keysOf(1), ARGV[2]) then
+  return { text(now), {}, { "" } }
 end`,
   lua: `
 local items = {}
