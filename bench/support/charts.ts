@@ -22,7 +22,8 @@ const optionOf = ({ figure, title, yTitle }: Chart, { lines, sweep }: SweepResul
   animation: false,
   backgroundColor: "#ffffff",
   title: { text: title, left: "center", textStyle: { fontSize: 14 } },
-  legend: { top: 28 },
+  // In two rows where there are many.
+  legend: { top: 28, width: 520 },
   grid: { left: 70, right: 30, top: 90, bottom: 50 },
   xAxis: { type: "log", name: sweep.xTitle, nameLocation: "middle", nameGap: 28 },
   yAxis: { type: "log", name: yTitle },
