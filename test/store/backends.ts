@@ -48,7 +48,7 @@ export interface RedisOptions {
 }
 
 /** A connection as `RedisLayer.layer` opens it. */
-const open = (url: string) =>
+export const open = (url: string) =>
   Effect.orDie(Connection.open("test", (options) => new Redis(url, options))).pipe(
     Logger.withMinimumLogLevel(LogLevel.None)
   )
