@@ -132,6 +132,43 @@ describe("the scripts", () => {
     }))
 })
 
+describe("each script", () => {
+  it.scopedLive("reads the time once, whatever it finds (R23)", () =>
+    Effect.gen(function*() {
+      const { url } = yield* ownServer
+      const process = yield* connectRedis(url)
+      yield* loadScripts(process.client)
+      const [a, b] = [new Client(process, randomUUID()), new Client(process, randomUUID())]
+      const calls = async (command: string) =>
+        Number(
+          new RegExp(`cmdstat_${command}:calls=(\\d+)`).exec(await process.client.info("commandstats"))?.[1] ?? 0
+        )
+      const before = yield* Effect.promise(() => Promise.all([calls("time"), calls("evalsha")]))
+      const two = { limit: 2 }
+      // Free, refused, waiting behind permits and behind a lock, known, renewed, lowered, passed on, over, looked at.
+      yield* a.once("A", two)
+      yield* a.lock("B", { ...two, permits: 2, ttl: 5 })
+      yield* a.once("C", two)
+      yield* a.lock("D", { ...two, liveness: 5 })
+      yield* a.lock("A", two)
+      yield* Effect.sleep(10)
+      yield* a.lock("E", two)
+      for (const token of ["A", "B", "E"]) yield* a.refresh(token)
+      yield* a.leave("A", "E")
+      yield* b.once("F")
+      yield* b.lock("G")
+      yield* b.lock("H")
+      yield* b.leave("F")
+      yield* b.revoke(Number.MAX_SAFE_INTEGER, true)
+      yield* b.revoke(Number.MAX_SAFE_INTEGER)
+      yield* b.store.lower(target(b.key), "H", 1)
+      yield* b.inspect()
+      const after = yield* Effect.promise(() => Promise.all([calls("time"), calls("evalsha")]))
+      assert.isAtLeast(after[1] - before[1], 18)
+      assert.strictEqual(after[0] - before[0], after[1] - before[1])
+    }))
+})
+
 describe("the prefix", () => {
   for (const prefix of ["", "dlock", "a:b", "{tag}", "100%", "with space", "tab\tand\nnewline", "日本 🎈"]) {
     it.scopedLive(`${JSON.stringify(prefix)} makes no difference to metadata and messages`, () =>
