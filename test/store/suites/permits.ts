@@ -1,7 +1,7 @@
 import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import type { Backend, Client } from "../world.js"
-import { almost, gone, granted, held, long, refused, target, waiting, world } from "../world.js"
+import { almost, gone, granted, held, long, pastShort, refused, short, target, waiting, world } from "../world.js"
 
 /** One permit of one of each key. */
 const multi = (client: Client, token: string, keys: ReadonlyArray<string>, ttl = long) =>
@@ -13,7 +13,7 @@ const multi = (client: Client, token: string, keys: ReadonlyArray<string>, ttl =
     ({ answer }) => answer
   )
 
-export const permits = ({ make, theorem }: Backend): void => {
+export const permits = ({ elapse, make, theorem }: Backend): void => {
   theorem("permits add up to the limit and no further", () =>
     Effect.gen(function*() {
       const { a, b, c } = yield* world(make)
@@ -24,6 +24,18 @@ export const permits = ({ make, theorem }: Backend): void => {
       yield* a.leave("A")
       assert.deepInclude(yield* c.inspect(), { limit: 5, used: 2 })
       granted(yield* c.once("C2", { limit: 5, permits: 3 }))
+    }))
+
+  theorem("who waits is told when the first of those ends that are still there", () =>
+    Effect.gen(function*() {
+      const { a, b } = yield* world(make)
+      const limit = 2
+      yield* a.once("over", { limit, ttl: short })
+      const left = granted(yield* a.once("left", { limit, ttl: 30_000 }))
+      yield* elapse(pastShort)
+      const { holder } = waiting(yield* b.lock("B", { limit, permits: 2 }))
+      assert.strictEqual(holder?.fence, left)
+      almost(holder?.endsMillis, 30_000 - pastShort)
     }))
 
   theorem("one leave grants as many as fit, in order", () =>

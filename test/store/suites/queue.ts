@@ -18,6 +18,20 @@ import {
 } from "../world.js"
 
 export const queue = ({ elapse, make, theorem }: Backend): void => {
+  theorem(
+    "a newcomer to a lock whose holder is over lets the first waiter in, and waits behind it",
+    () =>
+      Effect.gen(function*() {
+        const { a, b, c } = yield* world(make)
+        yield* a.once("A", { ttl: short })
+        waiting(yield* b.lock("B"))
+        yield* elapse(pastShort)
+        const { holder, rank } = waiting(yield* c.lock("C"))
+        assert.strictEqual(rank, 0)
+        assert.deepStrictEqual(yield* b.events, [{ _tag: "Granted", token: "B", fence: holder?.fence ?? 0 }])
+      })
+  )
+
   theorem("a free lock is granted to who would have waited, too", () =>
     Effect.gen(function*() {
       const { a, b } = yield* world(make)
