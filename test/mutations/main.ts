@@ -105,7 +105,9 @@ const suitesOf = ({ file }: Mutation): ReadonlyArray<ReadonlyArray<string>> =>
   /light|callers|fanout/.test(file)
     ? [["test/engine/flights"], ["test/store/flights", "test/fanout"], ["test/faults/fanout"]]
     : /redis|serverClock/.test(file)
-    ? [["scripts", "refusals", "copies", "serverClock", "subscribing"].map((name) => `test/store/${name}`), ["test/store"], [
+    ? [["scripts", "refusals", "copies", "serverClock", "subscribing"].map((name) => `test/store/${name}`), [
+      "test/store"
+    ], [
       "test/dlock"
     ], [
       "test/faults"
