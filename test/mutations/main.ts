@@ -100,18 +100,14 @@ const bySuites = async (suites: ReadonlyArray<string>): Promise<string | undefin
 /** The simulation runs the engine and the memory store, and the bookkeeping of the Redis store. No Lua. */
 const isSimulated = ({ file }: Mutation): boolean => !/redis\/(?!unanswered)|internal\/(dlock|locks|fanout)/.test(file)
 
+const ofScripts = ["scripts", "refusals", "copies", "serverClock", "subscribing"].map((name) => `test/store/${name}`)
+
 /** Those that are quick and close to it come first. */
 const suitesOf = ({ file }: Mutation): ReadonlyArray<ReadonlyArray<string>> =>
   /light|callers|fanout/.test(file)
     ? [["test/engine/flights"], ["test/store/flights", "test/fanout"], ["test/faults/fanout"]]
     : /redis|serverClock/.test(file)
-    ? [["scripts", "refusals", "copies", "serverClock", "subscribing"].map((name) => `test/store/${name}`), [
-      "test/store"
-    ], [
-      "test/dlock"
-    ], [
-      "test/faults"
-    ]]
+    ? [ofScripts, ["test/store"], ["test/dlock"], ["test/faults"]]
     : /memory/.test(file)
     ? [["test/store/memory.test.ts"], ["test/store/model.test.ts", "test/dlock"]]
     : [["test/engine"], ["test/dlock"], ["test/faults"]]
