@@ -131,16 +131,13 @@ export const guarded = <A, E, R, F>(
     request,
     Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(Multi.acquire(engine, request, restore), (lease) =>
-        Effect.matchCauseEffect(Effect.zipRight(Reentrancy.note(lease), restore(guard(engine, lease, effect))), {
-          onFailure: (cause) =>
-            giveBack(engine, lease, Effect.failCause(cause)),
-          onSuccess: (a) => giveBack(engine, lease, Effect.succeed(a))
-        }))
+        Effect.zipRight(Reentrancy.note(lease), Effect.exit(restore(guard(engine, lease, effect)))).pipe(
+          Effect.zipLeft(releaseQuietly(engine, lease)),
+          Effect.zipLeft(Reentrancy.forget(lease)),
+          Effect.flatten
+        ))
     )
   )
-
-const giveBack = <A, E>(engine: Engine, lease: Lease, exit: Effect.Effect<A, E>): Effect.Effect<A, E> =>
-  Effect.flatMap(releaseQuietly(engine, lease), () => Effect.zipRight(Reentrancy.forget(lease), exit))
 
 /** A finalizer has nobody to fail to. The release goes on in the background, and the ttl is behind it. */
 export const releaseQuietly = (engine: Engine, lease: Lease): Effect.Effect<void> =>

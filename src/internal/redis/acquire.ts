@@ -108,22 +108,23 @@ local function join(lock)
   local meta = call("HMGET", lock.state, token, "#used", "#limit", "#until", "#next")
   local first, last = call("ZRANGE", lock.held, 0, 0, "WITHSCORES"), number(call("GET", lock.fence) or "0")
   local dies = call("ZRANGE", lock.alive, 0, 0, "WITHSCORES")[2]
-  local ends, used, limit = tonumber(first[2]), tonumber(meta[2] or nil), tonumber(meta[3] or nil)
+  local ends, used, limit = tonumber(first[2]), tonumber(meta[2]), tonumber(meta[3])
   if meta[1] or not last or not ends or ends <= now or dies and tonumber(dies) <= now then return nil end
   if not used or not limit or used < limit or meta[3] ~= ARGV[10] then return nil end
   local rank, place = call("ZCARD", lock.queue), tonumber(meta[5] or "0") + 1
   local fence, about = string.match(call("HGET", lock.state, first[1]) or "", "^%a %d+ %d+ (%d+) %d %S+ (.*)$")
-  local before, till = tonumber(meta[4] or "0"), text(math.max(tonumber(meta[4] or "0"), now + liveness))
+  local before = tonumber(meta[4] or "0")
+  local till = math.max(before, now + liveness)
   call("ZADD", lock.queue, place, token)
   call("ZADD", lock.alive, now + liveness, token)
   local entry = pack("w", ARGV[9], ARGV[10], place, subscribed, inbox, metadata)
-  call("HSET", lock.state, token, entry, "#next", place, "#until", till)
-  call("PEXPIREAT", lock.queue, till)
-  call("PEXPIREAT", lock.alive, till)
-  if tonumber(till) > before then
-    call("PEXPIREAT", lock.state, till)
-    call("PEXPIREAT", lock.held, till)
-    call("PEXPIREAT", lock.fence, text(tonumber(till) + DAY))
+  call("HSET", lock.state, token, entry, "#next", place, "#until", text(till))
+  call("PEXPIREAT", lock.queue, text(till))
+  call("PEXPIREAT", lock.alive, text(till))
+  if till > before then
+    call("PEXPIREAT", lock.state, text(till))
+    call("PEXPIREAT", lock.held, text(till))
+    call("PEXPIREAT", lock.fence, text(till + DAY))
   end
   return { text(now), "waiting", {}, liveness, text(last), rank, ends - now, fence or "0", about or "" }
 end

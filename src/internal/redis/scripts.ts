@@ -133,7 +133,7 @@ local function handOver(lock, token)
   local dies = redis.pcall("ZRANGE", lock.alive, 0, 0, "WITHSCORES")[2]
   if #holders ~= 1 or holders[1] ~= token or not next or not dies or tonumber(dies) <= now then return false end
   local meta, last = redis.pcall("HMGET", lock.state, token, next, "#limit", "#until"), redis.pcall("GET", lock.fence) or "0"
-  local had, till = string.match(meta[1] or "", "^h (%d+) "), tonumber(meta[4] or nil)
+  local had, till = string.match(meta[1] or "", "^h (%d+) "), tonumber(meta[4])
   local permits, limit, subscribed, inbox, metadata =
     string.match(meta[2] or "", "^w (%d+) (%d+) %d+ (%d) (%S+) (.*)$")
   -- Whoever takes all there is leaves nothing for others.
