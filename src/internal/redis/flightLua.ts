@@ -144,7 +144,7 @@ end
 -- R19: it names the receiver's own secret.
 local function tell(inbox, what, token, ...)
   local parts = { '"' .. what .. '"', '"' .. token .. '"', ... }
-  outbox[#outbox + 1] = { inbox, '{"v":1,"events":[[' .. table.concat(parts, ",") .. "]]}" }
+  outbox[#outbox + 1] = { inbox, message("[" .. table.concat(parts, ",") .. "]") }
 end
 
 local function seal(inbox, batch)

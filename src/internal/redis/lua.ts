@@ -33,6 +33,10 @@ end
 -- What this library has written, or nil.
 local function number(digits) return string.match(digits, "^%d+$") and tonumber(digits) end
 
+-- What a process is told, as redis/wire.ts reads it.
+local function event(what, token, digits) return '["' .. what .. '","' .. token .. '","' .. digits .. '"]' end
+local function message(events) return '{"v":1,"events":[' .. events .. "]}" end
+
 local function keysOf(index)
   local at = (index - 1) * 5
   return { fence = KEYS[at + 1], state = KEYS[at + 2], held = KEYS[at + 3], queue = KEYS[at + 4], alive = KEYS[at + 5] }

@@ -153,7 +153,7 @@ local function handOver(lock, token)
   call("HSET", lock.state, next, pack("h", permits, limit, fence, subscribed, inbox, metadata))
   call("SET", lock.fence, fence, "PX", text(till - now + DAY))
   if subscribed == "1" then
-    redis.pcall("PUBLISH", inbox, '{"v":1,"events":[["granted","' .. next .. '","' .. fence .. '"]]}')
+    redis.pcall("PUBLISH", inbox, message(event("granted", next, fence)))
   end
   return true
 end

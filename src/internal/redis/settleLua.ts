@@ -14,7 +14,7 @@ local function tell(inbox, what, token, number)
     inboxes[#inboxes + 1] = inbox
   end
   local box = outbox[inbox]
-  box[#box + 1] = '["' .. what .. '","' .. token .. '","' .. text(number) .. '"]'
+  box[#box + 1] = event(what, token, text(number))
 end
 
 -- Asked once an inbox and run (R22). Where the question is refused the answer is yes: heartbeats carry the grant.
@@ -87,7 +87,7 @@ local function publish()
     local box = outbox[inbox]
     for from = 1, #box, MAX_STEPS do
       local events = table.concat(box, ",", from, math.min(from + MAX_STEPS - 1, #box))
-      redis.pcall("PUBLISH", inbox, '{"v":1,"events":[' .. events .. "]}")
+      redis.pcall("PUBLISH", inbox, message(events))
     end
   end
 end
