@@ -4,7 +4,7 @@ import { setImmediate } from "node:timers/promises"
 import { troubles } from "./nemesis.js"
 import { report, run } from "./simulation.js"
 
-const seeds = 240
+const seeds = 200
 
 const flightEvents = [
   "flights led",
