@@ -53,7 +53,7 @@ if served then till = math.max(till, now + retention) end
 local entries, ends = { token, "d " .. joinedUntil .. " " .. text(now) }, { text(till), token }
 if keep > 0 then entries[3], entries[4] = "#kept", token end
 if served or keep > 0 then stored = call("HSET", outcomes, token, payload) end
-local outcome, sent = text(now) .. " " .. token, #payload <= MAX_SENT and not string.find(payload, "\\n", 1, true)
+local outcome = text(now) .. " " .. token
 -- So many at once as Lua has room for.
 for from = 1, #living, MAX_AT_ONCE do
   local to = math.min(#living, from + MAX_AT_ONCE - 1)
@@ -62,7 +62,7 @@ for from = 1, #living, MAX_AT_ONCE do
     if inbox then
       entries[#entries + 1], entries[#entries + 2] = follower, "o " .. copiesUntil .. " " .. outcome
       ends[#ends + 1], ends[#ends + 2] = text(now + retention), follower
-      if sent then send(inbox, follower, payload) else tell(inbox, "stored", follower, '"' .. text(now) .. '"') end
+      sendOutcome(inbox, follower, payload)
     end
   end
   call("ZREM", followers, unpack(living, from, to))

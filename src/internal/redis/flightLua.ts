@@ -18,9 +18,9 @@
  */
 export const flightPrelude = `
 local MAX_STEPS = 64
--- What is longer is not sent unasked, and no message has more payloads than fit.
+-- What is longer is not sent unasked.
 local MAX_SENT = 65536
-local outbox, filling = {}, {}
+local outbox = {}
 
 local function open(index)
   local at = (index - 1) * 4
@@ -147,30 +147,15 @@ local function tell(inbox, what, token, ...)
   outbox[#outbox + 1] = { inbox, message("[" .. table.concat(parts, ",") .. "]") }
 end
 
-local function seal(inbox, batch)
-  outbox[#outbox + 1] = {
-    inbox, '{"v":1,"ended":["' .. text(now) .. '",' .. table.concat(batch.tokens, ",") .. ']}' .. table.concat(batch.payloads)
-  }
-end
-
--- An outcome for one who followed: its token in the first line of the message, the payload as it is in a line of its own.
-local function send(inbox, token, payload)
-  local batch = filling[inbox]
-  if batch and batch.size + #payload > MAX_SENT then
-    seal(inbox, batch)
-    batch = nil
-  end
-  if not batch then
-    batch = { tokens = {}, payloads = {}, size = 0 }
-    filling[inbox] = batch
-  end
-  local at = #batch.tokens + 1
-  batch.tokens[at], batch.payloads[at], batch.size = '"' .. token .. '"', "\\n" .. payload, batch.size + #payload
+-- A payload is not made a string in a string: it is all that follows the first line, and JSON has no line breaks.
+local function sendOutcome(inbox, token, payload)
+  if #payload > MAX_SENT then return tell(inbox, "stored", token, '"' .. text(now) .. '"') end
+  local head = '{"v":1,"ended":["' .. token .. '","' .. text(now) .. '"]}'
+  outbox[#outbox + 1] = { inbox, head .. "\\n" .. payload }
 end
 
 -- R8: last, and by pcall: whatever it says, what was written stands.
 local function publish()
-  for inbox, batch in pairs(filling) do seal(inbox, batch) end
   for _, message in ipairs(outbox) do redis.pcall("PUBLISH", message[1], message[2]) end
 end
 

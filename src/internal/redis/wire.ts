@@ -8,11 +8,8 @@ import type { FlightEvent } from "../flightStore.js"
 import { lazy } from "../lazy.js"
 import type { InboxEvent } from "../store.js"
 
-/**
- * A script tells at most 64 grants a message, which is far smaller, and no more outcomes than have 65,536 bytes, each with a
- * token (redis/flightLua.ts).
- */
-const maxLength = 131_072 + 1_024
+/** A script tells at most 64 grants a message, which is far smaller, or an outcome of 65,536 bytes (redis/flightLua.ts). */
+const maxLength = 65_536 + 1_024
 
 /** What concerns leases. */
 export type LeaseMessage = Exclude<InboxEvent, { readonly _tag: "Subscribed" | "Unsubscribed" }>
@@ -41,28 +38,23 @@ const usual = /^\{"v":1,"events":\[\["granted","([^"\\]+)","(\d{1,15}|[1-8]\d{15
 /** The events of a message, or `None` when this library cannot have sent it. */
 export const decode = (payload: string): Option.Option<ReadonlyArray<LeaseMessage | FlightMessage>> => {
   if (payload.length > maxLength) return Option.none()
-  if (payload.includes("\n")) return decodeOutcomes(payload)
+  const lineEnd = payload.indexOf("\n")
+  if (lineEnd >= 0) return decodeOutcome(payload, lineEnd)
   const [, token, fence] = usual.exec(payload) ?? []
   return token === undefined
     ? Option.map(decodeMessage()(payload), ({ events }) => events.map(toEvent))
     : Option.some([{ _tag: "Granted", token, fence: Number(fence) }])
 }
 
-/** When they were finished, and by whom each of the lines below is expected. */
-const Head = /^\{"v":1,"ended":\["(\d{1,15})",("[^"\\]+"(?:,"[^"\\]+")*)\]\}$/
+/** Who expects the outcome, and when its run was finished. */
+const head = /^\{"v":1,"ended":\["([^"\\]+)","(\d{1,15})"\]\}$/
 
-/**
- * Outcomes, each in a line of its own after the first: JSON has no line breaks, and nothing has to be made a string in a
- * string. By hand, as this is what each process that follows waits for.
- */
-const decodeOutcomes = (message: string): Option.Option<ReadonlyArray<FlightMessage>> => {
-  const [first = "", ...payloads] = message.split("\n")
-  const [, finishedAt, quoted] = Head.exec(first) ?? []
-  if (quoted === undefined) return Option.none()
-  const tokens = quoted.slice(1, -1).split("\",\"")
-  return tokens.length !== payloads.length ? Option.none() : Option.some(
-    payloads.map((payload, i) => ({ _tag: "Outcome", token: tokens[i] ?? "", finishedAt: Number(finishedAt), payload }))
-  )
+/** The payload is all that follows the first line. By hand, as this is what each process that follows waits for. */
+const decodeOutcome = (message: string, lineEnd: number): Option.Option<ReadonlyArray<FlightMessage>> => {
+  const [, token, finishedAt] = head.exec(message.slice(0, lineEnd)) ?? []
+  return token === undefined ? Option.none() : Option.some([
+    { _tag: "Outcome", token, finishedAt: Number(finishedAt), payload: message.slice(lineEnd + 1) }
+  ])
 }
 
 const toEvent = (event: Event): LeaseMessage | FlightMessage => {
