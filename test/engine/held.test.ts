@@ -1,6 +1,7 @@
 /** The rules of docs/protocol.md that an engine upholds while it holds, one interleaving each. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, TestClock } from "effect"
+import type { Lease } from "../../src/internal/engine/lease.js"
 import { granted, left, settleFibers, setup, ttlMillis, waiting } from "./handStore.js"
 
 const drift = (millis: number) => millis * 0.01 + 2
@@ -189,6 +190,38 @@ describe("a held lease", () => {
       keeperNow.now = () => late
       assert.strictEqual(yield* left(engine, lease), -1)
       assert.isTrue(Exit.isFailure(yield* Effect.exit(engine.extend(lease, ttlMillis))))
+    }))
+
+  it.scoped("hundreds that are due at once go one batch after the other, without those that end meanwhile (R16)", () =>
+    Effect.gen(function*() {
+      const { acquire, engine, refresh, start } = yield* setup
+      const leases: Array<Lease> = []
+      for (let i = 0; i < 1_000; i++) {
+        const fiber = yield* start()
+        const asked = yield* acquire.next
+        asked.reply(granted(i + 1))
+        leases.push(yield* Effect.orDie(Fiber.join(fiber)))
+      }
+      yield* TestClock.adjust(ttlMillis / 3)
+      const tokens: Array<string> = []
+      for (let batch = 1; batch <= 4; batch++) {
+        assert.strictEqual(refresh.calls.length, 1)
+        const { input, reply } = yield* refresh.next
+        assert.isAtMost(input.items.length, 256)
+        tokens.push(...input.items.map(({ token }) => token))
+        reply(input.items.map(() => heldAnswer(ttlMillis)[0]!))
+        if (batch === 1) {
+          const others = leases.filter(({ token }) => !tokens.includes(token))
+          for (const lease of others.slice(0, 50)) yield* Effect.fork(engine.release(lease))
+          yield* settleFibers
+        }
+        yield* TestClock.adjust(1)
+        assert.strictEqual(refresh.calls.length, 0)
+        yield* Effect.zipRight(TestClock.adjust(1), settleFibers)
+      }
+      const held = leases.filter(({ state }) => state._tag === "Held")
+      assert.lengthOf(held, 950)
+      assert.sameMembers(tokens, held.map(({ token }) => token))
     }))
 
   it.scoped("10,000 leases are renewed in 40 commands a period, all of them", () =>

@@ -60,12 +60,6 @@ const keeper = inFile("src/internal/engine/keeper.ts", [
     "state.fences.some((fence) => fence <= revokedUpTo)",
     "state.fences.every((fence) => fence <= revokedUpTo)"
   ],
-  [
-    "the first answer of a batch is for all its keys",
-    "4.8",
-    "L.worst(answer.slice(at, end))",
-    "L.worst(answer.slice(at, at + 1))"
-  ],
   ["a stale grant is used", "R2", " || fence <= state.lastFence) return", ") return"],
   ["a waiter whose token is gone waits on", "R2", "else this.endWait(lease, answer)", "else this.look(lease)"],
   [
@@ -165,7 +159,6 @@ const keeper = inFile("src/internal/engine/keeper.ts", [
     "if (answer._tag === \"Failed\") {",
     "if (answer._tag === \"Failed\") return\n    if (lease.failure) {"
   ],
-  ["nobody checks that messages arrive", "4.11", "this.options.fork(this.options.store.probe)", ""],
   [
     "a lost lease is not given back",
     "4.3",
@@ -175,6 +168,17 @@ const keeper = inFile("src/internal/engine/keeper.ts", [
 ])
 
 const engine = [
+  ...inFile("src/internal/engine/heartbeat.ts", [
+    [
+      "the first answer of a batch is for all its keys",
+      "4.8",
+      "L.worst(answer.slice(at, end))",
+      "L.worst(answer.slice(at, at + 1))"
+    ],
+    ["nobody checks that messages arrive", "4.11", "options.fork(options.store.probe)", ""],
+    ["only the first batch is refreshed", "4.5", "if (more.length > 0) options.fork(refreshInTurn(keeper, more))", ""],
+    ["what ends before its turn is refreshed", "R16", "batch.filter(({ state }) => state._tag !== \"Ended\")", "batch"]
+  ]),
   ...inFile("src/internal/engine/engine.ts", [
     ["a wait has no end", "L1", "startedAt + request.waitMillis", "startedAt + Infinity"],
     [

@@ -1,6 +1,5 @@
 /**
- * Keeps leases and waiters alive, and ends those whose time is over. One alarm serves them all; what is due at one time
- * goes to the store in batches of up to 256.
+ * Keeps leases and waiters, and ends those whose time is over. One alarm serves them all (heartbeat.ts).
  *
  * Invariants:
  * - A lease is here from before its request is sent until the step in which its caller leaves it (R16). So a message or
@@ -15,7 +14,6 @@ import * as Metric from "effect/Metric"
 import type { LockLostError } from "../../DlockError.js"
 import * as Alarm from "../alarm.js"
 import type { AcquireAnswer, Answer, InboxEvent, Store, Target, Waiting } from "../store.js"
-import { maxBatch } from "../store.js"
 import * as Telemetry from "../telemetry.js"
 import * as Errors from "./errors.js"
 import * as Heap from "./heap.js"
@@ -214,63 +212,6 @@ export class Keeper {
   askOnceMore(lease: Lease, state: L.Waiting): void {
     this.become(lease, { ...state, giveUpAt: this.now() + this.options.commandTimeoutMillis })
     this.refreshNow(lease)
-  }
-
-  /** What the alarm does: ends what is over, refreshes what is due, and says when to come again. */
-  ring(): number {
-    const now = this.now()
-    const due: Array<Lease> = []
-    for (let lease = this.heap.peek(); lease && lease.wakeAt <= now; lease = this.heap.peek()) {
-      if (!this.endIfDue(lease, now)) this.take(lease, due)
-    }
-    // A batch that goes anyway is filled with what is due next, so that all come to be due together.
-    let room = -due.reduce((sum, lease) => sum + lease.claims.length, 0) % maxBatch
-    if (room < 0) room += maxBatch
-    for (let next = this.heap.peek(); next && L.worthRefreshing(next, now); next = this.heap.peek()) {
-      room -= next.claims.length
-      if (room < 0) break
-      this.take(next, due)
-    }
-    for (const batch of L.batches(due, maxBatch)) this.options.fork(this.refresh(batch))
-    const next = this.heap.peek()?.wakeAt ?? Infinity
-    if (this.waiters === 0) return next
-    if (now >= this.probeAt) {
-      this.probeAt = now + Timing.probeEveryMillis
-      this.options.fork(this.options.store.probe)
-    }
-    return Math.min(next, this.probeAt)
-  }
-
-  take(lease: Lease, due: Array<Lease>): void {
-    due.push(lease)
-    lease.refreshing = true
-    this.heap.schedule(lease, L.nextLook(lease))
-  }
-
-  refresh(leases: ReadonlyArray<Lease>): Effect.Effect<void> {
-    const sentAt = this.now()
-    const { store } = this.options
-    return Effect.matchCause(
-      store.refresh({
-        items: leases.flatMap((lease) => L.toRefreshItems(lease, lease.terms.ttlMillis)),
-        subscribed: this.subscribed
-      }),
-      {
-        onFailure: (cause) => {
-          const error = cause._tag === "Fail" ? cause.error : Errors.silent()
-          for (const lease of leases) this.onAnswer(lease, sentAt, { _tag: "Failed", error })
-        },
-        onSuccess: ({ answer, unsettled }) => {
-          let at = 0
-          for (const lease of leases) {
-            const end = at + lease.claims.length
-            this.onAnswer(lease, sentAt, L.worst(answer.slice(at, end)))
-            at = end
-          }
-          this.options.settle(unsettled)
-        }
-      }
-    )
   }
 
   onAnswer(lease: Lease, sentAt: number, answer: Answer): void {

@@ -6,6 +6,7 @@ import type * as Scope from "effect/Scope"
 import * as Alarm from "../alarm.js"
 import type { Store, Target } from "../store.js"
 import { Engine } from "./engine.js"
+import * as Heartbeat from "./heartbeat.js"
 import { Keeper } from "./keeper.js"
 import * as Leaver from "./leaver.js"
 
@@ -28,7 +29,7 @@ export const make = (options: {
     const leaver = yield* Leaver.make({ store, commandTimeoutMillis, settle })
     const clock = yield* Effect.clock
     const keeper = new Keeper({ store, clock, commandTimeoutMillis, fork, leave: leaver.later, settle })
-    keeper.alarm = yield* Alarm.make(Effect.sync(() => keeper.ring()))
+    keeper.alarm = yield* Alarm.make(Effect.sync(() => Heartbeat.ring(keeper)))
     yield* store.inbox.takeAll.pipe(
       Effect.map(([events]) => {
         for (const event of events) keeper.onEvent(event)

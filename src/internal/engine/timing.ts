@@ -11,3 +11,6 @@ export const unsubscribedHeartbeatMillis = 1_000
 
 /** Waiters of several processes poke one after the other, the first in the queue first (R10). */
 export const pokeStaggerMillis = 20
+
+/** Between two batches that are due at once: long enough for the event loop to come round. */
+export const batchPauseMillis = 2
