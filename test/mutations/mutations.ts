@@ -397,6 +397,18 @@ const model = [
       "or not ends or dies"
     ],
     [
+      "who fits overtakes those who wait",
+      "4.4",
+      "used + permits <= limit and not dies and rank == 0",
+      "used + permits <= limit"
+    ],
+    [
+      "who wants another limit takes a permit by the old one",
+      "R12",
+      "if not used or not limit or meta[3] ~= wanted then",
+      "if not used or not limit then"
+    ],
+    [
       "a copy of an acquire joins the queue again",
       "4.2",
       "if meta[1] or not last or not ends",
@@ -726,22 +738,52 @@ const lua = [
       ""
     ],
     [
-      "a lock is handed over past its own other holders",
+      "a permit is handed over to who wants more",
       "S4",
-      "if #holders ~= 1 or holders[1] ~= token or not next",
-      "if holders[1] ~= token or not next"
+      "if tonumber(permits) ~= had or used ~=",
+      "if not permits or used ~="
     ],
     [
-      "a lock is handed over for a whole ttl, or to the dead",
-      "R14",
-      "or not dies or tonumber(dies) <= now then return false end",
-      "or not dies then return false end"
+      "a permit is handed over past a limit that was lowered",
+      "R12",
+      "~= had or used ~= tonumber(meta[3]) or",
+      "~= had or"
+    ],
+    [
+      "what one of several leaves is kept from those who wait",
+      "R9",
+      "or dies and dies <= now or not next ~= not dies then",
+      "or dies and dies <= now then"
+    ],
+    [
+      "who is over keeps its permit when another leaves",
+      "R9",
+      "not ends or ends <= now or dies and dies <= now",
+      "not ends or dies and dies <= now"
+    ],
+    [
+      "a lock is handed over to the dead",
+      "R9",
+      "or dies and dies <= now or not next",
+      "or not next"
+    ],
+    [
+      "who was evicted frees a permit of others",
+      "S4",
+      " or first[1] ~= token and not call(\"ZSCORE\", lock.held, token)",
+      ""
     ],
     [
       "a full Redis refuses to hand over",
       "R8",
       "  call(\"HDEL\", lock.state, token)\n  call(\"ZREM\", lock.held, token)\n  call(\"ZREM\", lock.queue, next)",
-      "  call(\"ZADD\", lock.held, ends, next)\n  call(\"HDEL\", lock.state, token)\n  call(\"ZREM\", lock.held, token)\n  call(\"ZREM\", lock.queue, next)"
+      "  call(\"ZADD\", lock.held, lives, next)\n  call(\"HDEL\", lock.state, token)\n  call(\"ZREM\", lock.held, token)\n  call(\"ZREM\", lock.queue, next)"
+    ],
+    [
+      "a lock is handed over for a whole ttl",
+      "R14",
+      "call(\"ZADD\", lock.held, lives, next)",
+      "call(\"ZADD\", lock.held, text(till), next)"
     ],
     ["a heartbeat does not say who learns by its answer", "R22", "answered[ARGV[at + 1]] = true", ""]
   ]),

@@ -5,7 +5,19 @@ import type { Redis } from "ioredis"
 import { randomUUID } from "node:crypto"
 import { inject } from "vitest"
 import { connectRedis, keysOf } from "./backends.js"
-import { Client, granted, long, pastShort, patiently, short, target, together, waiting, within } from "./world.js"
+import {
+  Client,
+  granted,
+  long,
+  pastShort,
+  patiently,
+  refused,
+  short,
+  target,
+  together,
+  waiting,
+  within
+} from "./world.js"
 
 const url = inject("redisUrl")
 const day = 86_400_000
@@ -91,6 +103,39 @@ describe("what stays in Redis", () => {
       yield* a.once("A")
       yield* Effect.promise(() => client.del(held))
       granted(yield* a.once("B"))
+    }))
+
+  it.scopedLive("does not let who left after its eviction free a permit of others", () =>
+    Effect.gen(function*() {
+      const { a, client, lock: [, , held] } = yield* world
+      yield* a.once("A", { limit: 2 })
+      yield* Effect.promise(() => client.del(held))
+      for (const token of ["B", "C"]) granted(yield* a.once(token, { limit: 2 }))
+      yield* a.leave("A")
+      refused(yield* a.once("D", { limit: 2 }))
+    }))
+
+  it.scopedLive("lasts as long as the latest deadline of several holders", () =>
+    Effect.gen(function*() {
+      const { a, client, key } = yield* world
+      const check = (names: ReadonlyArray<string>, millis: number) =>
+        Effect.map(ttlsOf(client, key), (found) => {
+          assert.sameMembers(Object.keys(found), ["fence", ...names])
+          for (const name of names) isAbout(found[name], millis)
+          isAbout(found["fence"], day + millis)
+        })
+      const limit = 3
+      yield* a.once("A", { limit, ttl: 20_000 })
+      yield* a.once("B", { limit, ttl: 50_000 })
+      yield* check(["state", "held"], 50_000)
+      yield* a.once("C", { limit, ttl: 30_000 })
+      yield* check(["state", "held"], 50_000)
+      yield* a.lock("D", { limit, liveness: 90_000 })
+      yield* check(["state", "held", "queue", "alive"], 90_000)
+      yield* a.leave("B")
+      yield* check(["state", "held"], 90_000)
+      yield* a.leave("C")
+      yield* check(["state", "held"], 90_000)
     }))
 
   it.scopedLive("lasts as long as the latest deadline in it, and the fence a day more", () =>

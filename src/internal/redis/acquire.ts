@@ -103,33 +103,44 @@ if isFree then
   return { text(now), "granted", {}, ttl, fences }
 end
 
--- One lock that leaves no permit free, and nobody in it is over: a newcomer joins the queue.
-local function join(lock)
+-- One lock that others hold, where nobody is over and nobody wants another limit. Who fits is let in when nobody waits;
+-- who finds no permit free joins the queue.
+local function enter(lock, permits, wanted)
   local meta = call("HMGET", lock.state, token, "#used", "#limit", "#until", "#next")
   local first, last = call("ZRANGE", lock.held, 0, 0, "WITHSCORES"), number(call("GET", lock.fence) or "0")
-  local dies = call("ZRANGE", lock.alive, 0, 0, "WITHSCORES")[2]
+  local dies, rank = call("ZRANGE", lock.alive, 0, 0, "WITHSCORES")[2], call("ZCARD", lock.queue)
   local ends, used, limit = tonumber(first[2]), tonumber(meta[2]), tonumber(meta[3])
   if meta[1] or not last or not ends or ends <= now or dies and tonumber(dies) <= now then return nil end
-  if not used or not limit or used < limit or meta[3] ~= ARGV[10] then return nil end
-  local rank, place = call("ZCARD", lock.queue), tonumber(meta[5] or "0") + 1
-  local fence, about = string.match(call("HGET", lock.state, first[1]) or "", "^%a %d+ %d+ (%d+) %d %S+ (.*)$")
-  local before = tonumber(meta[4] or "0")
-  local till = math.max(before, now + liveness)
-  call("ZADD", lock.queue, place, token)
-  call("ZADD", lock.alive, now + liveness, token)
-  local entry = pack("w", ARGV[9], ARGV[10], place, subscribed, inbox, metadata)
-  call("HSET", lock.state, token, entry, "#next", place, "#until", text(till))
-  call("PEXPIREAT", lock.queue, text(till))
-  call("PEXPIREAT", lock.alive, text(till))
-  if till > before then
+  if not used or not limit or meta[3] ~= wanted then return nil end
+  local before, reply = tonumber(meta[4] or "0"), nil
+  local till = math.max(before, now + (used < limit and ttl or liveness))
+  if used + permits <= limit and not dies and rank == 0 then
+    local fence = nextFence(last)
+    call("ZADD", lock.held, text(now + ttl), token)
+    local entry = pack("h", permits, wanted, fence, subscribed, inbox, metadata)
+    call("HSET", lock.state, token, entry, "#used", used + permits, "#until", text(till))
+    call("SET", lock.fence, text(fence), "PX", text(till - now + DAY))
+    reply = { text(now), "granted", {}, ttl, { text(fence) } }
+  elseif wait and used >= limit then
+    local place = tonumber(meta[5] or "0") + 1
+    local fence, about = string.match(call("HGET", lock.state, first[1]) or "", "^%a %d+ %d+ (%d+) %d %S+ (.*)$")
+    call("ZADD", lock.queue, place, token)
+    call("ZADD", lock.alive, now + liveness, token)
+    local entry = pack("w", permits, wanted, place, subscribed, inbox, metadata)
+    call("HSET", lock.state, token, entry, "#next", place, "#until", text(till))
+    call("PEXPIREAT", lock.queue, text(till))
+    call("PEXPIREAT", lock.alive, text(till))
+    if till > before then call("PEXPIREAT", lock.fence, text(till + DAY)) end
+    reply = { text(now), "waiting", {}, liveness, text(last), rank, ends - now, fence or "0", about or "" }
+  end
+  if reply and till > before then
     call("PEXPIREAT", lock.state, text(till))
     call("PEXPIREAT", lock.held, text(till))
-    call("PEXPIREAT", lock.fence, text(till + DAY))
   end
-  return { text(now), "waiting", {}, liveness, text(last), rank, ends - now, fence or "0", about or "" }
+  return reply
 end
-local joined = wait and #KEYS == 5 and join(keysOf(1))
-if joined then return joined end`,
+local entered = #KEYS == 5 and enter(keysOf(1), tonumber(ARGV[9]), ARGV[10])
+if entered then return entered end`,
   lua: `
 local locks, known = {}, false
 for index = 1, #KEYS / 5 do

@@ -127,28 +127,38 @@ if isFree then
   return { text(now), {}, replies }
 end
 
--- One lock whose only holder leaves, and all that it had goes to the next: nobody is dead, and that one can be reached.
+-- One lock where nobody is over: what a holder had goes to the first who waits, when that wants just so much and can be
+-- reached; or to nobody, when nobody waits.
 local function handOver(lock, token)
-  local holders, next = redis.pcall("ZRANGE", lock.held, 0, 1), redis.pcall("ZRANGE", lock.queue, 0, 0)[1]
-  local dies = redis.pcall("ZRANGE", lock.alive, 0, 0, "WITHSCORES")[2]
-  if #holders ~= 1 or holders[1] ~= token or not next or not dies or tonumber(dies) <= now then return false end
-  local meta, last = redis.pcall("HMGET", lock.state, token, next, "#limit", "#until"), redis.pcall("GET", lock.fence) or "0"
-  local had, till = string.match(meta[1] or "", "^h (%d+) "), tonumber(meta[4])
-  local permits, limit, subscribed, inbox, metadata =
-    string.match(meta[2] or "", "^w (%d+) (%d+) %d+ (%d) (%S+) (.*)$")
-  -- Whoever takes all there is leaves nothing for others.
-  if not till or permits ~= had or permits ~= meta[3] or type(last) ~= "string" or not number(last) then return false end
+  local first, queue = redis.pcall("ZRANGE", lock.held, 0, 0, "WITHSCORES"), redis.pcall("ZRANGE", lock.queue, 0, 0)
+  local alive = redis.pcall("ZRANGE", lock.alive, 0, 0, "WITHSCORES")
+  local ends, next, dies = tonumber(first[2]), queue[1], tonumber(alive[2])
+  if queue.err or alive.err or not ends or ends <= now or dies and dies <= now or not next ~= not dies then return false end
+  local meta = redis.pcall("HMGET", lock.state, token, "#used", "#limit", "#until", next or "#")
+  local had, used, till = tonumber(string.match(meta[1] or "", "^h (%d+) ")), tonumber(meta[2]), tonumber(meta[4])
+  if not had or not used or not till or first[1] ~= token and not call("ZSCORE", lock.held, token) then return false end
+  if not next then
+    if used <= had then return false end
+    call("HDEL", lock.state, token)
+    call("ZREM", lock.held, token)
+    call("HSET", lock.state, "#used", used - had)
+    return true
+  end
+  local permits, limit, subscribed, inbox, metadata = string.match(meta[5] or "", "^w (%d+) (%d+) %d+ (%d) (%S+) (.*)$")
+  local last = redis.pcall("GET", lock.fence) or "0"
+  -- Whoever takes all that is free leaves nothing for others.
+  if tonumber(permits) ~= had or used ~= tonumber(meta[3]) or type(last) ~= "string" or not number(last) then return false end
   if subscribed == "1" then
     local heard = redis.pcall("PUBSUB", "NUMSUB", inbox)
     if heard.err or heard[2] == 0 then return false end
   end
-  local ends, fence = call("ZSCORE", lock.alive, next), text(nextFence(number(last)))
+  local lives, fence = call("ZSCORE", lock.alive, next), text(nextFence(number(last)))
   call("HDEL", lock.state, token)
   call("ZREM", lock.held, token)
   call("ZREM", lock.queue, next)
   call("ZREM", lock.alive, next)
   -- R14: until its liveness ends, not a whole ttl.
-  call("ZADD", lock.held, ends, next)
+  call("ZADD", lock.held, lives, next)
   call("PEXPIREAT", lock.held, text(till))
   call("HSET", lock.state, next, pack("h", permits, limit, fence, subscribed, inbox, metadata))
   call("SET", lock.fence, fence, "PX", text(till - now + DAY))

@@ -58,6 +58,53 @@ export const permits = ({ elapse, make, theorem }: Backend): void => {
       waiting(yield* b.refresh("B3"))
     }))
 
+  theorem("what one of several holders leaves goes to the first who waits, or to nobody", () =>
+    Effect.gen(function*() {
+      const { a, b, c } = yield* world(make)
+      const limit = 3
+      yield* a.once("A1", { limit, ttl: 30_000 })
+      yield* a.once("A2", { limit, permits: 2 })
+      waiting(yield* b.lock("B1", { limit, liveness: 40_000, ttl: 20_000 }))
+      waiting(yield* b.lock("B2", { limit, permits: 2 }))
+      yield* a.leave("A1")
+      const { holders, lastFence: fence, used, waiting: left } = yield* c.inspect()
+      assert.deepStrictEqual([holders.length, used, left], [2, 3, 1])
+      almost(holders.find((holder) => holder.fence === fence)?.remainingMillis, 40_000)
+      assert.deepStrictEqual(yield* b.events, [{ _tag: "Granted", token: "B1", fence }])
+      assert.strictEqual(held(yield* b.refresh("B1")).fence, fence)
+      waiting(yield* b.refresh("B2"))
+      yield* a.leave("A2")
+      held(yield* b.refresh("B2"))
+      yield* b.leave("B1")
+      assert.deepInclude(yield* c.inspect(), { used: 2, waiting: 0 })
+      granted(yield* c.once("C", { limit }))
+      refused(yield* c.once("C2", { limit }))
+    }))
+
+  theorem("a holder that leaves beside one that is over makes room for both", () =>
+    Effect.gen(function*() {
+      const { a, b, c } = yield* world(make)
+      const limit = 2
+      yield* a.once("over", { limit, ttl: short })
+      yield* a.once("A", { limit })
+      waiting(yield* b.lock("B1", { limit }))
+      waiting(yield* b.lock("B2", { limit }))
+      yield* elapse(pastShort)
+      yield* a.leave("A")
+      assert.deepStrictEqual((yield* b.events).map((event) => "token" in event && event.token), ["B1", "B2"])
+      assert.deepInclude(yield* c.inspect(), { used: 2, waiting: 0 })
+    }))
+
+  theorem("who would fit beside the holders does not overtake those who wait", () =>
+    Effect.gen(function*() {
+      const { a, b, c } = yield* world(make)
+      const limit = 3
+      yield* a.once("A", { limit, permits: 2 })
+      waiting(yield* b.lock("B", { limit, permits: 2 }))
+      refused(yield* c.once("C", { limit }))
+      assert.strictEqual(waiting(yield* c.lock("C2", { limit })).rank, 1)
+    }))
+
   theorem("a large request is not starved by small ones, and those behind it wait", () =>
     Effect.gen(function*() {
       const { a, b, c } = yield* world(make)
