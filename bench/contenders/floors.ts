@@ -5,7 +5,7 @@ import { randomUUID } from "node:crypto"
 import { setTimeout as sleep } from "node:timers/promises"
 import type { Contender, Session } from "../contender.js"
 import { counted } from "../support/counting.js"
-import { contentions, cycles, fiberEach } from "../support/loops.js"
+import { contentions, cycles, effectContentions, fiberEach } from "../support/loops.js"
 import { enter, finish, join, leave, load, renewAll } from "../support/scripts.js"
 
 export const tokenList: Contender = {
@@ -99,22 +99,25 @@ const flightsOf = async (client: Redis, { channel, told }: Awaited<ReturnType<ty
   }
 }
 
+/** Places in queues, by two scripts. */
+const queueOf = async (client: Redis, { channel, told }: Awaited<ReturnType<typeof subscribe>>) => {
+  const [enters, leaves] = await Promise.all([load(client, enter), load(client, leave)])
+  let names = 0
+  return (permits: number) => async (key: string) => {
+    const name = String(names++)
+    const mine = told(name)
+    if (await enters([key, `${key}:queue`], permits, channel, name) === 0) await mine
+    return () => leaves([key, `${key}:queue`])
+  }
+}
+
 export const luaQueue: Contender = {
   name: "floor: Lua FIFO",
   options: "a list as queue, one script to enter and one to leave, which wakes the next by `PUBLISH` to its process",
   open: async (url) => {
     const client = new (counted(Redis))(url)
-    const [enters, leaves] = await Promise.all([enter, leave].map((lua) => load(client, lua)))
     const subscription = await subscribe(url)
-    const { channel, told } = subscription
-    const ask = await flightsOf(client, subscription)
-    let names = 0
-    const takeOf = (permits: number) => async (key: string) => {
-      const name = String(names++)
-      const mine = told(name)
-      if (await enters!([key, `${key}:queue`], permits, channel, name) === 0) await mine
-      return () => leaves!([key, `${key}:queue`])
-    }
+    const [takeOf, ask] = await Promise.all([queueOf(client, subscription), flightsOf(client, subscription)])
     return {
       cycle: cycles(takeOf(1)),
       contend: contentions(takeOf(1)),
@@ -127,12 +130,24 @@ export const luaQueue: Contender = {
 }
 
 export const luaQueueFibers: Contender = {
-  name: "the same floor, asked by fibers",
-  options: "as the floor, but each caller is a fiber of one Effect program, as with effect-dlock; nothing else differs",
+  name: "the same floor, in fibers",
+  options: "as the floor, but what waits is a fiber of one Effect program, as with effect-dlock: the plainest "
+    + "`Effect.acquireRelease` of a place, and a caller of a flight that is one fiber. Nothing else differs.",
   open: async (url) => {
     const client = new (counted(Redis))(url)
-    const ask = await flightsOf(client, await subscribe(url))
+    const subscription = await subscribe(url)
+    const [takeOf, ask] = await Promise.all([queueOf(client, subscription), flightsOf(client, subscription)])
+    const contendFor = (permits: number) => {
+      const take = takeOf(permits)
+      return effectContentions(Effect, (key: string) =>
+        Effect.as(
+          Effect.acquireRelease(Effect.promise(() => take(key)), (give) => Effect.promise(give)),
+          { fence: undefined }
+        ))
+    }
     return {
+      contend: (work) => Effect.runPromise(contendFor(1)(work)),
+      semaphore: (work) => Effect.runPromise(contendFor(work.permits)(work)),
       fanout: ({ callers, ids, job, landed }) =>
         fiberEach(
           Effect.runFork,
