@@ -724,12 +724,17 @@ const lua = [
     ],
     ["a heartbeat does not settle", "R9", "    grant(lock, answered)\n", ""],
     ["no tombstone is written", "R15", "if item.buried > now and not", "if false and not"],
-    ["leave frees whoever holds", "S5", "#holders == 1 and holders[1] == token and", "#holders == 1 and"],
+    [
+      "leave frees whoever holds",
+      "S5",
+      "isFree = #holders == 1 and holders[1] == token and",
+      "isFree = #holders == 1 and"
+    ],
     [
       "leave frees what others wait for, and grants it to nobody",
       "R9",
-      " and call(\"EXISTS\", lock.queue, lock.alive) == 0",
-      ""
+      "isFree = ARGV[at + 2] == \"0\" and call(\"EXISTS\", lock.queue, lock.alive) == 0",
+      "isFree = ARGV[at + 2] == \"0\""
     ],
     [
       "a lock is handed over to who cannot be reached",
@@ -776,8 +781,8 @@ const lua = [
     [
       "a full Redis refuses to hand over",
       "R8",
-      "  call(\"HDEL\", lock.state, token)\n  call(\"ZREM\", lock.held, token)\n  call(\"ZREM\", lock.queue, next)",
-      "  call(\"ZADD\", lock.held, lives, next)\n  call(\"HDEL\", lock.state, token)\n  call(\"ZREM\", lock.held, token)\n  call(\"ZREM\", lock.queue, next)"
+      "  call(\"HDEL\", lock.state, token)\n  -- R14",
+      "  call(\"ZADD\", lock.held, lives, next)\n  call(\"HDEL\", lock.state, token)\n  -- R14"
     ],
     [
       "a lock is handed over for a whole ttl",

@@ -112,9 +112,10 @@ export const leave = script({
 local over, isFree = {}, #ARGV / 3 == #KEYS / 5
 for at = 1, isFree and #ARGV or 0, 3 do
   local lock, token = keysOf(tonumber(ARGV[at])), ARGV[at + 1]
+  isFree = ARGV[at + 2] == "0" and call("EXISTS", lock.queue, lock.alive) == 0
+  if not isFree then break end
   local holders = redis.pcall("ZRANGE", lock.held, 0, 1)
-  isFree = ARGV[at + 2] == "0" and #holders == 1 and holders[1] == token and
-    type(redis.pcall("HGET", lock.state, token)) == "string" and call("EXISTS", lock.queue, lock.alive) == 0
+  isFree = #holders == 1 and holders[1] == token and type(redis.pcall("HGET", lock.state, token)) == "string"
   if not isFree then break end
   over[#over + 1] = lock
 end
@@ -154,12 +155,11 @@ local function handOver(lock, token)
   end
   local lives, fence = call("ZSCORE", lock.alive, next), text(nextFence(number(last)))
   call("HDEL", lock.state, token)
+  -- R14: until its liveness ends, not a whole ttl. The set is never empty, so that it keeps its expiry.
+  call("ZADD", lock.held, lives, next)
   call("ZREM", lock.held, token)
   call("ZREM", lock.queue, next)
   call("ZREM", lock.alive, next)
-  -- R14: until its liveness ends, not a whole ttl.
-  call("ZADD", lock.held, lives, next)
-  call("PEXPIREAT", lock.held, text(till))
   call("HSET", lock.state, next, pack("h", permits, limit, fence, subscribed, inbox, metadata))
   call("SET", lock.fence, fence, "PX", text(till - now + DAY))
   if subscribed == "1" then
