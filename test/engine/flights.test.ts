@@ -1,6 +1,7 @@
 /** The rules of docs/protocol.md that the flight engine upholds, one interleaving each. */
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, TestClock } from "effect"
+import * as Fanout from "../../src/internal/fanout.js"
 import { commandTimeoutMillis, follows, isWaiting, leads, outcome, payloadOf, setup, ttlMillis } from "./handFlights.js"
 import { settleFibers } from "./handStore.js"
 
@@ -48,6 +49,26 @@ describe("a flight that is led", () => {
         yield* settleFibers
         assert.strictEqual(yield* payloadOf(a.fiber), "x")
         assert.strictEqual(join.calls.length, 0)
+      }
+    }))
+
+  it.scoped("R39: its outcome stays for a ttl and commandTimeout at least, or for the retention if that is longer", () =>
+    Effect.gen(function*() {
+      const { finish, flights, join } = yield* setup
+      const least = ttlMillis + commandTimeoutMillis
+      for (const [retentionMillis, stays] of [[1, least], [least + 1, least + 1]] as const) {
+        const { fanout } = Fanout.make(flights, {
+          ttlMillis,
+          commandTimeoutMillis,
+          retentionMillis,
+          maxPayloadBytes: 1_000
+        })
+        const fiber = yield* Effect.fork(fanout("id", Effect.succeed(1)))
+        ;(yield* join.next).reply(leads())
+        assert.strictEqual(yield* Fiber.join(fiber), 1)
+        const asked = yield* finish.next
+        asked.reply(true)
+        assert.strictEqual(asked.input.retentionMillis, stays)
       }
     }))
 
