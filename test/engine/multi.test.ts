@@ -198,6 +198,7 @@ describe("leases on several keys", () => {
         assert.isAtMost(renewal.input.items.length, 256)
         items += renewal.input.items.length
         renewal.reply(renewal.input.items.map(() => heldFor(ttlMillis)))
+        yield* TestClock.adjust(2)
       }
       assert.strictEqual(items, 700)
       yield* settleFibers
