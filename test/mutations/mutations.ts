@@ -397,6 +397,12 @@ const model = [
       "or not ends or dies"
     ],
     [
+      "a holder whose entry was evicted counts for one of many",
+      "S4",
+      "if firstHeld(lock) and not lock.usedRead then lock.used = lock.wanted end",
+      ""
+    ],
+    [
       "who fits overtakes those who wait",
       "4.4",
       "used + permits <= limit and not dies and rank == 0",
@@ -632,6 +638,12 @@ const lua = [
     ["fences lose digits", "R1", "return string.format(\"%.0f\", number)", "return tostring(number)"],
     ["fences only count", "4.6", "math.max(last + 1, nowMicros)", "last + 1"],
     ["a foreign key is found half-way", "R8", "if not lock.last then error(", "if false then error("],
+    [
+      "what was evicted is written anew without an expiry",
+      "R21",
+      "if not meta[3] and (lock.first or lock.dies) then",
+      "if false then"
+    ],
     ["the state has no expiry", "R21", "if later then call(\"PEXPIREAT\", lock.state, till) end", ""],
     [
       "the queue has no expiry",
@@ -751,8 +763,8 @@ const lua = [
     [
       "a permit is handed over past a limit that was lowered",
       "R12",
-      "~= had or used ~= tonumber(meta[3]) or",
-      "~= had or"
+      "~= had or used ~= tonumber(meta[3]) or not first",
+      "~= had or not first"
     ],
     [
       "what one of several leaves is kept from those who wait",
@@ -771,6 +783,18 @@ const lua = [
       "R9",
       "or dies and dies <= now or not next",
       "or not next"
+    ],
+    [
+      "a handover goes on where the queue's liveness was evicted",
+      "R8",
+      " or not lives then return false end",
+      " then return false end"
+    ],
+    [
+      "what was counted for who was evicted is handed on and on",
+      "S4",
+      " or not first[3] and used ~= had or",
+      " or"
     ],
     [
       "who was evicted frees a permit of others",
@@ -793,7 +817,8 @@ const lua = [
     ["a heartbeat does not say who learns by its answer", "R22", "answered[ARGV[at + 1]] = true", ""]
   ]),
   ...inFile("src/internal/redis/operations.ts", [
-    ["a forced release takes later grants as well", "R17", " and entry.number <= tonumber(ARGV[1])", ""]
+    ["a forced release takes later grants as well", "R17", " and entry.number <= tonumber(ARGV[1])", ""],
+    ["a holder that was evicted makes room by wanting less", "S4", " and endOf(lock, token, entry) > now then", " then"]
   ]),
   ...inFile("src/internal/redis/wire.ts", [
     ["a message of another version is believed", "R19", "v: Schema.Literal(1)", "v: Schema.Number"],

@@ -8,6 +8,7 @@ import { connectRedis, keysOf } from "./backends.js"
 import {
   Client,
   granted,
+  held,
   long,
   pastShort,
   patiently,
@@ -103,6 +104,71 @@ describe("what stays in Redis", () => {
       yield* a.once("A")
       yield* Effect.promise(() => client.del(held))
       granted(yield* a.once("B"))
+    }))
+
+  it.scopedLive("does not stop a leave half-way when what says who is alive was evicted", () =>
+    Effect.gen(function*() {
+      for (const limit of [1, 2]) {
+        const { a, client, lock: [, , , , alive] } = yield* world
+        for (let i = 0; i < limit; i++) granted(yield* a.once(`H${i}`, { limit }))
+        waiting(yield* a.lock("W1", { limit }))
+        yield* Effect.promise(() => client.del(alive))
+        waiting(yield* a.lock("W2", { limit }))
+        yield* a.leave("H0")
+        assert.deepInclude(yield* a.inspect(), { used: limit, waiting: 0 })
+        held(yield* a.refresh("W2"))
+      }
+    }))
+
+  it.scopedLive("does not count for ever who was evicted from the state", () =>
+    Effect.gen(function*() {
+      const { a, client, lock: [, state] } = yield* world
+      yield* a.once("H", { limit: 3 })
+      yield* Effect.promise(() => client.del(state))
+      waiting(yield* a.lock("X", { limit: 3 }))
+      waiting(yield* a.lock("Y", { limit: 4 }))
+      waiting(yield* a.lock("Z", { limit: 4 }))
+      held(yield* a.refresh("X"))
+      // X is alone, and counts for one of four that are taken.
+      yield* a.leave("H")
+      yield* a.leave("X")
+      for (const token of ["Y", "Z"]) held(yield* a.refresh(token))
+      assert.deepInclude(yield* a.inspect(), { used: 2, waiting: 0 })
+    }))
+
+  it.scopedLive("counts for all there is while its state was evicted, whatever the limit", () =>
+    Effect.gen(function*() {
+      const { a, client, key, lock: [, state] } = yield* world
+      const limit = 5
+      yield* a.once("H", { limit, permits: limit })
+      yield* Effect.promise(() => client.del(state))
+      refused(yield* a.once("A", { limit }))
+      waiting(yield* a.lock("B", { limit }))
+      isAbout((yield* ttlsOf(client, key))["state"], long)
+      yield* a.leave("H")
+      held(yield* a.refresh("B"))
+    }))
+
+  it.scopedLive("has an expiry when a waiter leaves what was evicted", () =>
+    Effect.gen(function*() {
+      const { a, client, key, lock: [, state] } = yield* world
+      yield* a.once("H")
+      yield* a.lock("W")
+      yield* Effect.promise(() => client.del(state))
+      yield* a.leave("W")
+      for (const millis of Object.values(yield* ttlsOf(client, key))) assert.isAbove(millis, 0)
+    }))
+
+  it.scopedLive("does not make room for others when an evicted holder wants less", () =>
+    Effect.gen(function*() {
+      const { a, client, lock: [, , holders] } = yield* world
+      const limit = 5
+      yield* a.once("H", { limit, permits: limit })
+      yield* Effect.promise(() => client.del(holders))
+      granted(yield* a.once("A", { limit }))
+      yield* a.store.lower(target(a.key), "H", 1)
+      assert.deepInclude(yield* a.inspect(), { used: 1 })
+      refused(yield* a.once("B", { limit, permits: limit }))
     }))
 
   it.scopedLive("does not let who left after its eviction free a permit of others", () =>

@@ -157,7 +157,8 @@ for index, lock in ipairs(locks) do
     renew(lock, token, ttl, liveness, subscribed)
   elseif lock.limit ~= lock.wanted then
     -- R12: the latest acquire sets the limit.
-    if firstHeld(lock) then formers[#formers + 1] = { index, lock.limit } end
+    if firstHeld(lock) and lock.limitRead then formers[#formers + 1] = { index, lock.limit } end
+    if firstHeld(lock) and not lock.usedRead then lock.used = lock.wanted end
     lock.limit, lock.dirty = lock.wanted, lock.dirty or firstHeld(lock) ~= nil or lock.dies ~= nil
   end
   grant(lock, { [token] = true })

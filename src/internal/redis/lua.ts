@@ -61,12 +61,17 @@ local function open(index, ...)
   -- Nobody in \`alive\` dies before that.
   lock.dies = tonumber(call("ZRANGE", lock.alive, 0, 0, "WITHSCORES")[2])
   lock.limit = tonumber(meta[2] or "1")
-  -- Where Redis has evicted one key and not the other, what is held counts for all there is.
+  -- Where Redis has evicted one key and not the other, what is held counts for all there is (acquire.ts).
   lock.used = lock.first and tonumber(meta[1] or lock.limit) or 0
   lock.till = tonumber(meta[3] or "0")
+  if not meta[3] and (lock.first or lock.dies) then
+    for _, key in ipairs({ lock.held, lock.alive }) do
+      lock.till = math.max(lock.till, tonumber(call("ZRANGE", key, -1, -1, "WITHSCORES")[2] or "0"))
+    end
+  end
   lock.next = tonumber(meta[4] or "0")
   lock.heldRead, lock.headRead, lock.usedRead, lock.limitRead = lock.first, lock.head, meta[1], meta[2]
-  lock.lastRead, lock.tillRead, lock.nextRead = lock.last, lock.till, lock.next
+  lock.lastRead, lock.tillRead, lock.nextRead = lock.last, tonumber(meta[3] or "0"), lock.next
   for i, token in ipairs({ ... }) do lock.entries[token] = meta[4 + i] end
   return lock
 end

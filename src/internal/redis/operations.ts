@@ -49,7 +49,7 @@ local lock = open(1, token)
 call("HDEL", lock.state, "#")
 expire(lock)
 local entry = read(lock, token)
-if entry and entry.kind == "h" and entry.permits > permits then
+if entry and entry.kind == "h" and entry.permits > permits and endOf(lock, token, entry) > now then
   lock.used = lock.used - entry.permits + permits
   entry.permits = permits
   write(lock, token, entry)

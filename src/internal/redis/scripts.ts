@@ -131,7 +131,7 @@ end
 -- One lock where nobody is over: what a holder had goes to the first who waits, when that wants just so much and can be
 -- reached; or to nobody, when nobody waits.
 local function handOver(lock, token)
-  local first, queue = redis.pcall("ZRANGE", lock.held, 0, 0, "WITHSCORES"), redis.pcall("ZRANGE", lock.queue, 0, 0)
+  local first, queue = redis.pcall("ZRANGE", lock.held, 0, 1, "WITHSCORES"), redis.pcall("ZRANGE", lock.queue, 0, 0)
   local alive = redis.pcall("ZRANGE", lock.alive, 0, 0, "WITHSCORES")
   local ends, next, dies = tonumber(first[2]), queue[1], tonumber(alive[2])
   if queue.err or alive.err or not ends or ends <= now or dies and dies <= now or not next ~= not dies then return false end
@@ -147,13 +147,15 @@ local function handOver(lock, token)
   end
   local permits, limit, subscribed, inbox, metadata = string.match(meta[5] or "", "^w (%d+) (%d+) %d+ (%d) (%S+) (.*)$")
   local last = redis.pcall("GET", lock.fence) or "0"
-  -- Whoever takes all that is free leaves nothing for others.
-  if tonumber(permits) ~= had or used ~= tonumber(meta[3]) or type(last) ~= "string" or not number(last) then return false end
+  local lives = call("ZSCORE", lock.alive, next)
+  -- Whoever takes all that is free leaves nothing for others. Where Redis has evicted a key, the rest makes it right.
+  if tonumber(permits) ~= had or used ~= tonumber(meta[3]) or not first[3] and used ~= had or not lives then return false end
+  if type(last) ~= "string" or not number(last) then return false end
   if subscribed == "1" then
     local heard = redis.pcall("PUBSUB", "NUMSUB", inbox)
     if heard.err or heard[2] == 0 then return false end
   end
-  local lives, fence = call("ZSCORE", lock.alive, next), text(nextFence(number(last)))
+  local fence = text(nextFence(number(last)))
   call("HDEL", lock.state, token)
   -- R14: until its liveness ends, not a whole ttl. The set is never empty, so that it keeps its expiry.
   call("ZADD", lock.held, lives, next)
