@@ -767,12 +767,6 @@ const lua = [
       "~= had or not first"
     ],
     [
-      "what one of several leaves is kept from those who wait",
-      "R9",
-      "or dies and dies <= now or not next ~= not dies then",
-      "or dies and dies <= now then"
-    ],
-    [
       "who is over keeps its permit when another leaves",
       "R9",
       "not ends or ends <= now or dies and dies <= now",
@@ -781,8 +775,8 @@ const lua = [
     [
       "a lock is handed over to the dead",
       "R9",
-      "or dies and dies <= now or not next",
-      "or not next"
+      " or dies and dies <= now then return false end",
+      " then return false end"
     ],
     [
       "a handover goes on where the queue's liveness was evicted",
