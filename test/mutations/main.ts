@@ -102,7 +102,9 @@ const bySuites = async (suites: ReadonlyArray<string>): Promise<string | undefin
 /** The simulation runs the engine and the memory store, and the bookkeeping of the Redis store. No Lua. */
 const isSimulated = ({ file }: Mutation): boolean => !/redis\/(?!unanswered)|internal\/(dlock|locks|fanout)/.test(file)
 
-const ofScripts = ["scripts", "refusals", "copies", "serverClock", "subscribing"].map((name) => `test/store/${name}`)
+const ofScripts = ["scripts", "refusals", "copies", "traces", "shortcuts", "serverClock", "subscribing"].map((name) =>
+  `test/store/${name}`
+)
 
 /** Those that are quick and close to it come first. */
 const suitesOf = ({ file }: Mutation): ReadonlyArray<ReadonlyArray<string>> =>
