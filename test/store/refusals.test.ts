@@ -175,6 +175,22 @@ describe("a Redis that is full", () => {
       assert.deepInclude(yield* a.inspect(), { used: 0, waiting: 0 })
     }))
 
+  it.scopedLive("still grants to several what one releases, and passes over who cannot be reached", () =>
+    Effect.gen(function*() {
+      const { a, admin, b, url } = yield* ownServer(fill)
+      const c = yield* connect(url, "key")
+      yield* a.once("A", { limit: 2, permits: 2 })
+      for (const token of ["C", "C2"]) yield* c.lock(token, { limit: 2 })
+      for (const token of ["B", "B2"]) yield* b.lock(token, { limit: 2 })
+      yield* c.process.deafen
+      yield* admin("CONFIG SET maxmemory 1")
+      yield* a.leave("A")
+      const told = (yield* b.events).map((event) => "token" in event && event.token)
+      assert.deepStrictEqual(told, ["B", "B2"])
+      for (const token of ["B", "B2"]) held(yield* b.refresh(token))
+      assert.deepInclude(yield* a.inspect(), { used: 2 })
+    }))
+
   it.scopedLive("still buries an acquire that may be under way", () =>
     Effect.gen(function*() {
       const { a, admin } = yield* ownServer(fill)
