@@ -717,12 +717,6 @@ const lua = [
   ]),
   ...inFile("src/internal/redis/scripts.ts", [
     [
-      "a full Redis refuses a leave",
-      "R8",
-      "local lock = open(index, unpack(items[index].tokens))\n    call(\"HDEL\", lock.state, \"#\")",
-      "local lock = open(index, unpack(items[index].tokens))"
-    ],
-    [
       "a full Redis refuses a renewal",
       "R8",
       "full Redis (R8).\n    call(\"HDEL\", lock.state, \"#\")",

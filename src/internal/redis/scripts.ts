@@ -185,7 +185,6 @@ local replies, unsettled = {}, {}
 for index = 1, #KEYS / 5 do
   local _, failure = attempt(function()
     local lock = open(index, unpack(items[index].tokens))
-    call("HDEL", lock.state, "#")
     for _, item in ipairs(items[index]) do
       local entry = read(lock, item.token)
       if not entry or entry.kind ~= "x" then forget(lock, item.token, entry) end
