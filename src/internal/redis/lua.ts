@@ -65,9 +65,8 @@ local function open(index, ...)
   lock.used = lock.first and tonumber(meta[1] or lock.limit) or 0
   lock.till = tonumber(meta[3] or "0")
   if not meta[3] and (lock.first or lock.dies) then
-    for _, key in ipairs({ lock.held, lock.alive }) do
-      lock.till = math.max(lock.till, tonumber(call("ZRANGE", key, -1, -1, "WITHSCORES")[2] or "0"))
-    end
+    local held, alive = call("ZRANGE", lock.held, -1, -1, "WITHSCORES"), call("ZRANGE", lock.alive, -1, -1, "WITHSCORES")
+    lock.till = math.max(tonumber(held[2] or "0"), tonumber(alive[2] or "0"))
   end
   lock.next = tonumber(meta[4] or "0")
   lock.heldRead, lock.headRead, lock.usedRead, lock.limitRead = lock.first, lock.head, meta[1], meta[2]
