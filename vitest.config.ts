@@ -25,7 +25,7 @@ export default defineConfig({
     hookTimeout: 30_000,
     reporters: ["default", "./test/support/summary.ts"],
     env: ioredis5 ? { TSX_TSCONFIG_PATH: file("tsconfig.ioredis5.json") } : {},
-    // The first group builds and packs. The last one measures times of several real processes. Both run alone.
+    // The last group measures times of several real processes: one file at a time, and nothing else.
     projects: [
       {
         extends: true,
@@ -38,7 +38,7 @@ export default defineConfig({
           include: ["test/**/*.test.ts"],
           exclude: [...houseTests, ...timedTests],
           globalSetup: ["./test/support/globalSetup.ts"],
-          sequence: { groupOrder: 1 }
+          sequence: { groupOrder: 0 }
         }
       },
       {
@@ -48,7 +48,7 @@ export default defineConfig({
           include: timedTests,
           globalSetup: ["./test/support/globalSetup.ts"],
           poolOptions: { forks: { singleFork: true } },
-          sequence: { groupOrder: 2 }
+          sequence: { groupOrder: 1 }
         }
       }
     ]

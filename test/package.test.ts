@@ -122,11 +122,11 @@ describe("the packed package", () => {
 
   it("gives every public module to import and to require", async () => {
     for (const name of modules) {
-      assert.strictEqual(
-        await evaluate("module", `console.log(typeof await import("effect-dlock/${name}"))`),
-        "object\n"
-      )
-      assert.strictEqual(await evaluate("commonjs", `console.log(typeof require("effect-dlock/${name}"))`), "object\n")
+      const kinds = await Promise.all([
+        evaluate("module", `console.log(typeof await import("effect-dlock/${name}"))`),
+        evaluate("commonjs", `console.log(typeof require("effect-dlock/${name}"))`)
+      ])
+      assert.deepStrictEqual(kinds, ["object\n", "object\n"])
     }
   })
 
