@@ -82,10 +82,15 @@ const askAll = Effect.gen(function*() {
     const value = `${process.pid}/${++round}`
     const end = yield* Effect.fork(told("end"))
     const job = Effect.zipRight(send("ran"), Effect.as(Fiber.join(end), value))
-    const all = yield* Effect.fork(
-      Effect.forEach(Array.from({ length: count }), () => Dlock.fanout(key, job), { concurrency: "unbounded" })
-    )
-    yield* Effect.yieldNow()
+    const allHaveAsked = yield* Effect.makeLatch()
+    let asked = 0
+    const ask = Effect.suspend(() => {
+      if (++asked === count) allHaveAsked.unsafeOpen()
+      return Dlock.fanout(key, job)
+    })
+    const all = yield* Effect.fork(Effect.replicateEffect(ask, count, { concurrency: "unbounded" }))
+    // The last has called by then: whoever waits here goes on after what that one does in one go.
+    yield* allHaveAsked.await
     yield* send("asked")
     yield* send("got", { values: yield* Fiber.join(all) })
     yield* Fiber.join(end)
