@@ -3,7 +3,7 @@ import { defineConfig } from "eslint/config"
 import tseslint from "typescript-eslint"
 
 export default defineConfig(
-  { ignores: ["dist", "bench/.build"] },
+  { ignores: ["dist", "bench/.build", "test/faults/.build"] },
   tseslint.configs.recommended,
   {
     plugins: { "@effect": effect },

@@ -46,7 +46,7 @@ export default defineConfig({
         test: {
           name: "faults",
           include: timedTests,
-          globalSetup: ["./test/support/globalSetup.ts"],
+          globalSetup: ["./test/support/globalSetup.ts", "./test/faults/globalSetup.ts"],
           poolOptions: { forks: { singleFork: true } },
           sequence: { groupOrder: 1 }
         }

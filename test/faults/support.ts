@@ -7,6 +7,7 @@ import type { Scope } from "effect"
 import { Effect, Fiber, Logger, LogLevel } from "effect"
 import { Redis as Client } from "ioredis"
 import { appendFileSync } from "node:fs"
+import { inject } from "vitest"
 import type { Dlock } from "../../src/index.js"
 import type { Proxy } from "../support/proxy.js"
 import { startProxy } from "../support/proxy.js"
@@ -59,7 +60,7 @@ export const workerOf = (
 ): Effect.Effect<Worker, never, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.promise(async () => {
-      const worker = spawnWorker(new URL("worker.ts", import.meta.url), {
+      const worker = spawnWorker(inject("faultWorker"), {
         args: [role, JSON.stringify({ ttl, commandTimeout, ...options })]
       })
       await worker.next(is("ready"), 25_000)
