@@ -3,11 +3,16 @@ import { execFileSync } from "node:child_process"
 import * as fs from "node:fs"
 import { fileURLToPath } from "node:url"
 import { gzipSync } from "node:zlib"
-import type { Esbuild } from "../support/bundle.js"
 import { folderOf, loadPeer } from "../support/peers.js"
 import type { Section } from "../support/report.js"
 import { format, formatAll } from "../support/report.js"
 import { median } from "../support/stats.js"
+
+interface Esbuild {
+  readonly build: (
+    options: object
+  ) => Promise<{ readonly outputFiles: ReadonlyArray<{ readonly contents: Uint8Array }> }>
+}
 
 const root = new URL("../../", import.meta.url)
 const built = new URL("dist/Dlock.js", root)

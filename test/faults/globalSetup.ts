@@ -1,9 +1,9 @@
-/** The worker as plain JavaScript: by tsx each start takes a second of processor time more, and there are a hundred. */
-import { build } from "esbuild"
+/** The worker as plain JavaScript: there are a hundred of them. */
 import * as fs from "node:fs"
 import { fileURLToPath } from "node:url"
 import type {} from "vitest"
 import type { TestProject } from "vitest/node"
+import { bundle } from "../support/bundle.js"
 
 declare module "vitest" {
   interface ProvidedContext {
@@ -12,23 +12,10 @@ declare module "vitest" {
   }
 }
 
-/** Beside the sources, so that the project's packages are found. */
-const folder = fileURLToPath(new URL("./.build", import.meta.url))
+const folder = new URL("./.build/", import.meta.url)
 
 export default async function setup(project: TestProject): Promise<() => void> {
-  await build({
-    entryPoints: [fileURLToPath(new URL("./worker.ts", import.meta.url))],
-    outdir: folder,
-    bundle: true,
-    splitting: true,
-    format: "esm",
-    platform: "node",
-    target: "node20",
-    packages: "external",
-    ...process.env["IOREDIS"] === "5" ? { alias: { ioredis: "ioredis5" } } : {},
-    sourcemap: "inline",
-    logLevel: "warning"
-  })
-  project.provide("faultWorker", `${folder}/worker.js`)
+  await bundle(new URL("./worker.ts", import.meta.url), folder)
+  project.provide("faultWorker", fileURLToPath(new URL("worker.js", folder)))
   return () => fs.rmSync(folder, { recursive: true, force: true })
 }
