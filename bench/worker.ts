@@ -107,8 +107,6 @@ const prepare = async (work: Work, isFirst: boolean) => {
     waiters: "key" in work ? work.waiters : 1,
     isFirst
   })
-  // Nobody pays for the garbage of the round before.
-  collectGarbage()
 }
 
 const play = (work: Work): Promise<Report> =>

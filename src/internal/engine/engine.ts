@@ -8,10 +8,8 @@
  * - I3: a token serves one attempt (R11).
  */
 import * as Arr from "effect/Array"
-import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as FiberId from "effect/FiberId"
 import type { BackendError, LockAcquisitionError, LockLostError } from "../../DlockError.js"
 import type { AcquireAnswer, Acquired, Claim, Holder, Store } from "../store.js"
 import * as Errors from "./errors.js"
@@ -120,9 +118,8 @@ export class Engine {
         this.keeper.onAcquired(lease, sentAt, answer)
         return this.handOver(attempt, lease)
       case "Waiting":
-        lease.waiting = Deferred.unsafeMake(FiberId.none)
         this.keeper.onAcquired(lease, sentAt, answer)
-        return this.wait(attempt, lease, lease.waiting)
+        return this.wait(attempt, lease)
       case "Refused":
         this.keeper.drop(lease)
         return Effect.fail(
@@ -147,33 +144,34 @@ export class Engine {
     return isSlow ? Effect.fail(Errors.tooSlow()) : this.attempt(attempt)
   }
 
-  wait<E>(
-    attempt: Attempt<E>,
-    lease: Lease,
-    waiting: Deferred.Deferred<void, WaitEnd>
-  ): Effect.Effect<Lease, E | BackendError> {
-    const { request, restore, startedAt } = attempt
-    return Effect.matchCauseEffect(restore(Deferred.await(waiting)), {
-      onSuccess: () => this.handOver(attempt, lease),
+  wait<E>(attempt: Attempt<E>, lease: Lease): Effect.Effect<Lease, E | BackendError> {
+    const { restore } = attempt
+    // Not a Deferred, and no finalizer: either would keep some KB of each wait alive past its turn.
+    const over = Effect.async<void>((resume) => {
+      if (lease.state._tag === "Waiting") lease.wake = () => resume(Effect.void)
+      else resume(Effect.void)
+    })
+    return Effect.matchCauseEffect(restore(over), {
+      onSuccess: () => lease.waitEnd ? this.onWaitEnd(attempt, lease.waitEnd) : this.handOver(attempt, lease),
       onFailure: (cause) => {
-        const end = cause._tag === "Fail" ? cause.error : undefined
-        switch (end?._tag) {
-          case undefined:
-            this.abandon(lease)
-            return Effect.interrupt
-          case "Gone":
-            return this.attempt(attempt)
-          case "Timeout":
-            return Effect.fail(this.timedOut(request, startedAt, end.holder))
-          case "OverLimit":
-            return Effect.fail(
-              request.refuse([Errors.notAcquired(keyOf(request), "OverLimit", this.since(startedAt))])
-            )
-          case "BackendError":
-            return Effect.fail(end)
-        }
+        this.abandon(lease)
+        return Effect.failCause(cause)
       }
     })
+  }
+
+  onWaitEnd<E>(attempt: Attempt<E>, end: WaitEnd): Effect.Effect<Lease, E | BackendError> {
+    const { request, startedAt } = attempt
+    switch (end._tag) {
+      case "Gone":
+        return this.attempt(attempt)
+      case "Timeout":
+        return Effect.fail(this.timedOut(request, startedAt, end.holder))
+      case "OverLimit":
+        return Effect.fail(request.refuse([Errors.notAcquired(keyOf(request), "OverLimit", this.since(startedAt))]))
+      case "BackendError":
+        return Effect.fail(end)
+    }
   }
 
   timedOut<E>(request: Request<E>, startedAt: number, holder?: Holder): E {

@@ -25,6 +25,7 @@ import * as F from "./flight.js"
 import { FlightKeeper } from "./flightKeeper.js"
 import * as News from "./flightNews.js"
 import { localEnd } from "./lease.js"
+import { readAll } from "./reader.js"
 import * as Repeater from "./repeater.js"
 import * as Timing from "./timing.js"
 
@@ -286,14 +287,7 @@ export const make = (
     const repeater = yield* Repeater.make
     const flights = new Flights({ ...options, clock, fork, repeater })
     flights.keeper.alarm = yield* Alarm.make(Effect.sync(() => flights.keeper.ring()))
-    yield* options.store.inbox.takeAll.pipe(
-      Effect.map(([events]) => {
-        for (const event of events) News.onEvent(flights, event)
-      }),
-      Effect.forever,
-      Effect.forkScoped,
-      Effect.interruptible
-    )
+    yield* readAll(options.store.inbox, (event) => News.onEvent(flights, event))
     // The last to be added, so the first to run: what stops is renewed until then (R31).
     yield* Effect.addFinalizer(() => flights.close)
     return flights

@@ -8,8 +8,7 @@
  * - Only `become` assigns a state, and it puts the lease where its new state wants to be looked at.
  */
 import type * as Clock from "effect/Clock"
-import * as Deferred from "effect/Deferred"
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import type { LockLostError } from "../../DlockError.js"
 import * as Alarm from "../alarm.js"
@@ -91,7 +90,7 @@ export class Keeper {
   holdUntil(lease: Lease, deadline: number, fences: ReadonlyArray<number>): void {
     this.become(lease, { _tag: "Held", since: this.now(), deadline, fences, isAsked: fences.includes(lease.askedFor) })
     this.loseIfRevoked(lease)
-    if (lease.waiting) Deferred.unsafeDone(lease.waiting, Effect.void)
+    this.wake(lease)
   }
 
   /** The message may have overtaken the answer that grants (R30). */
@@ -177,7 +176,14 @@ export class Keeper {
   endWait(lease: Lease, end: WaitEnd): void {
     this.drop(lease)
     this.options.leave(lease)
-    if (lease.waiting) Deferred.unsafeDone(lease.waiting, Effect.fail(end))
+    lease.waitEnd = end
+    this.wake(lease)
+  }
+
+  wake(lease: Lease): void {
+    const { wake } = lease
+    lease.wake = undefined
+    wake?.()
   }
 
   lose(lease: Lease, reason: LockLostError["reason"]): void {

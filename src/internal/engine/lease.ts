@@ -9,7 +9,6 @@
  * was sent that the store answered (R5), less `drift`: it always ends before the store lets somebody else in, whether
  * Redis answers or not. `Ended` is final; a new attempt has a new token (R11).
  */
-import type * as Deferred from "effect/Deferred"
 import type { BackendError } from "../../DlockError.js"
 import { LockLostError } from "../../DlockError.js"
 import type { Answer, Claim, Holder, LeaveItem, RefreshItem, Waiting as WaitingAnswer } from "../store.js"
@@ -102,8 +101,10 @@ export interface Lease extends Waking {
   revokedUpTo: number
   /** The highest fence that somebody has asked for, perhaps before it was known to be held (R30). */
   askedFor: number
-  /** Settles when the wait is over. Only a waiter has it. */
-  waiting: Deferred.Deferred<void, WaitEnd> | undefined
+  /** Wakes the fiber that waits, when the wait is over. */
+  wake: (() => void) | undefined
+  /** Why the wait ended, if not with the lock. */
+  waitEnd: WaitEnd | undefined
   /** Called once when a held lease ends. */
   watchers: Set<() => void> | undefined
 }
@@ -140,7 +141,8 @@ export const make = (
   failure: undefined,
   revokedUpTo: 0,
   askedFor: 0,
-  waiting: undefined,
+  wake: undefined,
+  waitEnd: undefined,
   watchers: undefined,
   wakeAt: Infinity,
   place: -1

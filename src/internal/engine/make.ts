@@ -9,6 +9,7 @@ import { Engine } from "./engine.js"
 import * as Heartbeat from "./heartbeat.js"
 import { Keeper } from "./keeper.js"
 import * as Leaver from "./leaver.js"
+import { readAll } from "./reader.js"
 
 export const make = (options: {
   readonly store: Store
@@ -30,14 +31,7 @@ export const make = (options: {
     const clock = yield* Effect.clock
     const keeper = new Keeper({ store, clock, commandTimeoutMillis, fork, leave: leaver.later, settle })
     keeper.alarm = yield* Alarm.make(Effect.sync(() => Heartbeat.ring(keeper)))
-    yield* store.inbox.takeAll.pipe(
-      Effect.map(([events]) => {
-        for (const event of events) keeper.onEvent(event)
-      }),
-      Effect.forever,
-      Effect.forkScoped,
-      Effect.interruptible
-    )
+    yield* readAll(store.inbox, (event) => keeper.onEvent(event))
     const engine = new Engine(store, keeper, leaver, makeToken, commandTimeoutMillis)
     yield* Effect.addFinalizer(() => Effect.sync(() => engine.close()))
     return engine

@@ -60,17 +60,20 @@ const usual = (reply: ReadonlyArray<unknown>): Reply | undefined => {
 export const acquire = script({
   name: "acquire",
   keys: (input: AcquireInput) => flatKeys(input.locks),
-  args: (input) => [
-    input.token,
-    input.ttlMillis,
-    input.livenessMillis,
-    input.notAfter,
-    flag(input.wait),
-    flag(input.subscribed),
-    input.inbox,
-    input.metadata,
-    ...input.claims.flatMap(({ limit, permits }) => [permits, limit])
-  ],
+  args: (input) => {
+    const args = [
+      input.token,
+      input.ttlMillis,
+      input.livenessMillis,
+      input.notAfter,
+      flag(input.wait),
+      flag(input.subscribed),
+      input.inbox,
+      input.metadata
+    ]
+    for (const { limit, permits } of input.claims) args.push(permits, limit)
+    return args
+  },
   reply: AcquireReply,
   usual,
   shortcut: `

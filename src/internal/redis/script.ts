@@ -63,8 +63,16 @@ export const ItemAnswer = () =>
     Schema.Tuple(Schema.Literal("failed"), Schema.String)
   )
 
-/** @internal */
-export const flatKeys = (locks: ReadonlyArray<LockKeys>): Array<string> => locks.flat()
+/**
+ * Not by `flat`, which takes longer than all else that is done to a command.
+ *
+ * @internal
+ */
+export const flatKeys = (locks: ReadonlyArray<LockKeys>): Array<string> => {
+  const keys: Array<string> = []
+  for (const lock of locks) keys.push(...lock)
+  return keys
+}
 
 /** @internal */
 export const flag = (value: boolean): 0 | 1 => value ? 1 : 0
