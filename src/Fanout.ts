@@ -10,12 +10,13 @@
  */
 import type * as Cause from "effect/Cause"
 import type * as Duration from "effect/Duration"
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import type * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type { BackendError, FanoutError, InvalidKeyError, LockAcquisitionError } from "./DlockError.js"
-import { Dlock } from "./internal/tag.js"
+import type { Dlock } from "./internal/tag.js"
+import { withDlock } from "./internal/tag.js"
 
 export { FanoutError } from "./DlockError.js"
 
@@ -166,7 +167,7 @@ export const fanout: {
     options?: Options
   ): Effect.Effect<A, E | BackendError | FanoutError | InvalidKeyError, R | Dlock>
 } = <A, E, R>(id: string, job: Effect.Effect<A, E, R>, options?: AnyOptions) =>
-  Effect.flatMap(Dlock, (dlock) => dlock.fanout(id, job, options))
+  withDlock((dlock) => dlock.fanout(id, job, options))
 
 /**
  * The part of the first caller of `push`.
@@ -221,4 +222,4 @@ export const push: {
   id: string,
   onCompleted: (exit: Exit.Exit<A, E | BackendError | FanoutError>) => Effect.Effect<void, never, R>,
   options?: AnyOptions
-) => Effect.flatMap(Dlock, (dlock) => dlock.push(id, onCompleted, options))
+) => withDlock((dlock) => dlock.push(id, onCompleted, options))

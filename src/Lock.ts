@@ -18,7 +18,8 @@ import type {
   LockLostError,
   MultiLockError
 } from "./DlockError.js"
-import { Dlock } from "./internal/tag.js"
+import type { Dlock } from "./internal/tag.js"
+import { withDlock } from "./internal/tag.js"
 
 /**
  * What is held, however many keys it is on.
@@ -130,7 +131,7 @@ export const once = (
   key: string,
   options?: Options
 ): Effect.Effect<Lock, LockAcquisitionError | BackendError | InvalidKeyError, Dlock | Scope.Scope> =>
-  Effect.flatMap(Dlock, (dlock) => dlock.once(key, options))
+  withDlock((dlock) => dlock.once(key, options))
 
 /**
  * Acquires the lock, waiting for it in order of arrival. It is held until the scope closes.
@@ -149,7 +150,7 @@ export const lock = (
   key: string,
   options?: Options
 ): Effect.Effect<Lock, LockAcquisitionError | BackendError | InvalidKeyError, Dlock | Scope.Scope> =>
-  Effect.flatMap(Dlock, (dlock) => dlock.lock(key, options))
+  withDlock((dlock) => dlock.lock(key, options))
 
 /**
  * Acquires the lock, waiting in order of arrival; runs the effect; releases.
@@ -188,7 +189,7 @@ export const withLock: {
 } = dual(
   (args) => Effect.isEffect(args[0]),
   <A, E, R>(self: Effect.Effect<A, E, R>, key: string, options?: Options) =>
-    Effect.flatMap(Dlock, (dlock) => dlock.withLock(self, key, options))
+    withDlock((dlock) => dlock.withLock(self, key, options))
 )
 
 /**
@@ -221,7 +222,7 @@ export const withLock: {
 export const multi = (
   ...keys: readonly [string | ReadonlyArray<string>, ...ReadonlyArray<string | ReadonlyArray<string>>]
 ): Effect.Effect<MultiLock, MultiLockError | BackendError | InvalidKeyError, Dlock | Scope.Scope> =>
-  Effect.flatMap(Dlock, (dlock) => dlock.multi(keys))
+  withDlock((dlock) => dlock.multi(keys))
 
 /**
  * Takes all the keys, waiting for them; runs the effect; gives them back. `options.wait` is one limit for all of them.
@@ -246,5 +247,5 @@ export const withMulti: {
 } = dual(
   (args) => Effect.isEffect(args[0]),
   <A, E, R>(self: Effect.Effect<A, E, R>, keys: string | ReadonlyArray<string>, options?: Options) =>
-    Effect.flatMap(Dlock, (dlock) => dlock.withMulti(self, keys, options))
+    withDlock((dlock) => dlock.withMulti(self, keys, options))
 )

@@ -4,9 +4,10 @@
  * @since 0.1.0
  */
 import type * as Duration from "effect/Duration"
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
 import type { BackendError, InvalidKeyError } from "./DlockError.js"
-import { Dlock } from "./internal/tag.js"
+import type { Dlock } from "./internal/tag.js"
+import { withDlock } from "./internal/tag.js"
 
 /**
  * What a key is used for. Different kinds of one key have nothing to do with each other.
@@ -55,8 +56,7 @@ export interface Inspection {
 export const inspect = (
   key: string,
   kind?: Kind
-): Effect.Effect<Inspection, BackendError | InvalidKeyError, Dlock> =>
-  Effect.flatMap(Dlock, (dlock) => dlock.inspect(key, kind))
+): Effect.Effect<Inspection, BackendError | InvalidKeyError, Dlock> => withDlock((dlock) => dlock.inspect(key, kind))
 
 /**
  * Takes the key from all who hold it now, and says how many that were. The holder is told at once and its
@@ -69,8 +69,7 @@ export const inspect = (
 export const forceRelease = (
   key: string,
   kind?: Kind
-): Effect.Effect<number, BackendError | InvalidKeyError, Dlock> =>
-  Effect.flatMap(Dlock, (dlock) => dlock.forceRelease(key, kind))
+): Effect.Effect<number, BackendError | InvalidKeyError, Dlock> => withDlock((dlock) => dlock.forceRelease(key, kind))
 
 /**
  * The gentle form of `forceRelease`: asks all who hold the key now to let go, and says how many that were. Their guarded
@@ -83,5 +82,4 @@ export const forceRelease = (
 export const askRelease = (
   key: string,
   kind?: Kind
-): Effect.Effect<number, BackendError | InvalidKeyError, Dlock> =>
-  Effect.flatMap(Dlock, (dlock) => dlock.askRelease(key, kind))
+): Effect.Effect<number, BackendError | InvalidKeyError, Dlock> => withDlock((dlock) => dlock.askRelease(key, kind))

@@ -6,10 +6,11 @@
  *
  * @since 0.1.0
  */
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { BackendError, InvalidKeyError, LockAcquisitionError, LockLostError } from "./DlockError.js"
-import { Dlock } from "./internal/tag.js"
+import type { Dlock } from "./internal/tag.js"
+import { withDlock } from "./internal/tag.js"
 import type * as Lock from "./Lock.js"
 
 /**
@@ -81,5 +82,4 @@ export interface ReadWriteLock {
 export const readWriteLock = (
   key: string,
   options?: Lock.Options
-): Effect.Effect<ReadWriteLock, InvalidKeyError, Dlock> =>
-  Effect.flatMap(Dlock, (dlock) => dlock.readWriteLock(key, options))
+): Effect.Effect<ReadWriteLock, InvalidKeyError, Dlock> => withDlock((dlock) => dlock.readWriteLock(key, options))

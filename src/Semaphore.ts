@@ -6,11 +6,12 @@
  *
  * @since 0.1.0
  */
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type { BackendError, InvalidKeyError, LockAcquisitionError, LockLostError } from "./DlockError.js"
-import { Dlock } from "./internal/tag.js"
+import type { Dlock } from "./internal/tag.js"
+import { withDlock } from "./internal/tag.js"
 import type * as Lock from "./Lock.js"
 
 /**
@@ -83,4 +84,4 @@ export interface Options extends Lock.Options {
  * @category Constructors
  */
 export const semaphore = (key: string, options?: Options): Effect.Effect<Semaphore, InvalidKeyError, Dlock> =>
-  Effect.flatMap(Dlock, (dlock) => dlock.semaphore(key, options))
+  withDlock((dlock) => dlock.semaphore(key, options))

@@ -4,11 +4,12 @@
  * @since 0.1.0
  */
 import type * as Duration from "effect/Duration"
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import type * as SubscriptionRef from "effect/SubscriptionRef"
 import type { BackendError, InvalidKeyError, LockAcquisitionError } from "./DlockError.js"
-import { Dlock } from "./internal/tag.js"
+import type { Dlock } from "./internal/tag.js"
+import { withDlock } from "./internal/tag.js"
 import type * as Lock from "./Lock.js"
 
 /**
@@ -80,4 +81,4 @@ export const singleton = <A, E, R>(
   effect: Effect.Effect<A, E, R>,
   options?: Options
 ): Effect.Effect<A, E | LockAcquisitionError | BackendError | InvalidKeyError, R | Dlock> =>
-  Effect.flatMap(Dlock, (dlock) => dlock.singleton(key, effect, options))
+  withDlock((dlock) => dlock.singleton(key, effect, options))

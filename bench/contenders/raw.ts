@@ -11,7 +11,7 @@ const ttlMillis = 10_000
 
 const connect = async (url: string, enableAutoPipelining: boolean) => {
   const client = new (counted(Redis))(url, { enableAutoPipelining })
-  const [release, takeAll, releaseAll] = await Promise.all([
+  const [release, acquireAll, releaseAll] = await Promise.all([
     load(client, compareAndDelete),
     load(client, setAll),
     load(client, compareAndDeleteAll)
@@ -22,11 +22,17 @@ const connect = async (url: string, enableAutoPipelining: boolean) => {
   const give = async (key: string, token: string) => {
     if (await release([key], token) !== 1) throw new Error(`${key} was lost`)
   }
-  return { take, give, takeAll, releaseAll }
+  const takeAll = async (keys: ReadonlyArray<string>, token: string) => {
+    if (await acquireAll(keys, token, ttlMillis) !== keys.length) throw new Error(`${keys} are not all free`)
+  }
+  const giveAll = async (keys: ReadonlyArray<string>, token: string) => {
+    if (await releaseAll(keys, token) !== keys.length) throw new Error(`${keys} were not all held`)
+  }
+  return { take, give, takeAll, giveAll }
 }
 
 const open = async (url: string, enableAutoPipelining = false) => {
-  const { give, releaseAll, take, takeAll } = await connect(url, enableAutoPipelining)
+  const { give, giveAll, take, takeAll } = await connect(url, enableAutoPipelining)
   return {
     cycle: cycles(async (key) => {
       const token = randomUUID()
@@ -35,10 +41,8 @@ const open = async (url: string, enableAutoPipelining = false) => {
     }),
     multi: multis(async (keys) => {
       const token = randomUUID()
-      if (await takeAll(keys, token, ttlMillis) !== keys.length) throw new Error(`${keys} are not all free`)
-      return async () => {
-        if (await releaseAll(keys, token) !== keys.length) throw new Error(`${keys} were not all held`)
-      }
+      await takeAll(keys, token)
+      return () => giveAll(keys, token)
     })
   }
 }
@@ -59,19 +63,28 @@ export const rawPipelined: Contender = {
   }
 }
 
+const inScope = (take: (token: string) => Promise<void>, give: (token: string) => Promise<void>) =>
+  Effect.suspend(() => {
+    const token = randomUUID()
+    return Effect.acquireRelease(Effect.promise(() => take(token)), () => Effect.promise(() => give(token)))
+  })
+
 export const rawEffect: Contender = {
   name: "raw in Effect.scoped",
-  options: "the two commands of raw in the plainest `Effect.acquireRelease`: what Effect costs with no library",
+  options:
+    "the two commands of raw, or its two scripts, in the plainest `Effect.acquireRelease`: what Effect costs with no library",
   open: async (url) => {
-    const { give, take } = await connect(url, false)
-    const cycle = effectCycles(Effect, (key: string) =>
-      Effect.suspend(() => {
-        const token = randomUUID()
-        return Effect.acquireRelease(
-          Effect.promise(() => take(key, token)),
-          () => Effect.promise(() => give(key, token))
-        )
-      }))
-    return { cycle: (work) => Effect.runPromise(cycle(work)) }
+    const { give, giveAll, take, takeAll } = await connect(url, false)
+    const cycle = effectCycles(
+      Effect,
+      (key: string) => inScope((token) => take(key, token), (token) => give(key, token))
+    )
+    return {
+      cycle: (work) => Effect.runPromise(cycle(work)),
+      multi: ({ body, keys, times }) => {
+        const all = inScope((token) => takeAll(keys, token), (token) => giveAll(keys, token))
+        return Effect.runPromise(Effect.repeatN(Effect.scoped(Effect.map(all, body)), times - 1))
+      }
+    }
   }
 }

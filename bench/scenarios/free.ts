@@ -59,7 +59,7 @@ export const atOnce = (count: number, quick: boolean): Scenario => ({
 
 export const several = (quick: boolean): Scenario => ({
   title: "8 free keys at once, all or none, one after the other",
-  contenders: ["raw", "ours", "oursByPromise", "redlock", "redlockUniversal", "dlock12"],
+  contenders: ["raw", "ours", "oursByPromise", "rawEffect", "redlock", "redlockUniversal", "dlock12"],
   rounds: quick ? 3 : 9,
   play: async (group, round) => {
     const times = round === 0 ? quick ? 1_000 : 4_000 : quick ? 300 : 600

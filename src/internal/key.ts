@@ -56,9 +56,19 @@ const hasHashTag = (key: string): boolean => {
   return open >= 0 && key.indexOf("}", open + 1) > open + 1
 }
 
-/** The order of the Redis keys by their bytes: the same in every process, so that two who wait for several cannot deadlock. */
-export const compare = (a: string, b: string): number => {
-  const [x, y] = [utf8.encode(encodeKey(a)), utf8.encode(encodeKey(b))]
-  const at = x.findIndex((byte, i) => byte !== y[i])
-  return at < 0 ? x.length - y.length : (x[at] ?? 0) - (y[at] ?? -1)
+/**
+ * In the order of the bytes of their Redis keys: the same in every process, so that two who wait for several cannot
+ * deadlock.
+ */
+export const inOrder = (keys: ReadonlyArray<string>): Array<string> =>
+  keys.map((key) => ({ key, bytes: utf8.encode(encodeKey(key)) }))
+    .sort((a, b) => compareBytes(a.bytes, b.bytes))
+    .map(({ key }) => key)
+
+const compareBytes = (a: Uint8Array, b: Uint8Array): number => {
+  for (let at = 0; at < a.length && at < b.length; at++) {
+    const difference = (a[at] ?? 0) - (b[at] ?? 0)
+    if (difference !== 0) return difference
+  }
+  return a.length - b.length
 }

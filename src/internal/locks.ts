@@ -1,5 +1,5 @@
 /** What the constructors of everything that is held share: from a call to a request, and from a lease to its scope. */
-import * as Arr from "effect/Array"
+import type * as Arr from "effect/Array"
 import * as Context from "effect/Context"
 import * as DefaultServices from "effect/DefaultServices"
 import * as Duration from "effect/Duration"
@@ -71,21 +71,28 @@ export const multiRequestOf = (
   given: ReadonlyArray<Keys>,
   options: Lock.Options | undefined,
   waits: boolean
-): Effect.Effect<Request<MultiLockError>, InvalidKeyError> =>
-  Effect.flatMap(Effect.forEach(given.flat(), Key.validate), (valid) => {
-    const keys = Arr.dedupe(valid)
-    if (keys.length === 0 || keys.length > maxBatch) {
-      return Effect.die(
-        new TypeError(`effect-dlock: \`keys\` must be 1 to ${maxBatch} different keys, not ${keys.length}`)
-      )
-    }
-    return Effect.map(orDie(decode(env, options)), (decoded) => ({
-      terms: decoded.terms,
-      ...patience(waits, decoded),
-      claims: keys.slice().sort(Key.compare).map((key) => ({ kind: "lock", key, permits: 1, limit: 1 })),
-      refuse: (failed) => new MultiLockError({ keys, failed })
-    }))
+): Effect.Effect<Request<MultiLockError>, InvalidKeyError> => {
+  const different = new Set<string>()
+  for (const key of given.flat()) {
+    const valid = Key.validate(key)
+    if (Either.isLeft(valid)) return Effect.fail(valid.left)
+    different.add(valid.right)
+  }
+  if (different.size === 0 || different.size > maxBatch) {
+    return Effect.die(
+      new TypeError(`effect-dlock: \`keys\` must be 1 to ${maxBatch} different keys, not ${different.size}`)
+    )
+  }
+  const decoded = decode(env, options)
+  if (Either.isLeft(decoded)) return Effect.die(decoded.left)
+  const keys = Array.from(different)
+  return Effect.succeed({
+    terms: decoded.right.terms,
+    ...patience(waits, decoded.right),
+    claims: Key.inOrder(keys).map((key) => ({ kind: "lock", key, permits: 1, limit: 1 })),
+    refuse: (failed) => new MultiLockError({ keys, failed })
   })
+}
 
 /** Self-deadlock is caught before anything is sent. What does not wait cannot have one. */
 export const unlessReentrant = <A, E, R, F>(

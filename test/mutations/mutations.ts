@@ -428,7 +428,7 @@ const model = [
       "Scope.addFinalizerExit(scope, () => releaseQuietly(engine, lease))",
       "Effect.void"
     ],
-    ["several keys are waited for as they were given", "R20", ".sort(Key.compare)", ""],
+    ["several keys are waited for as they were given", "R20", "claims: Key.inOrder(keys)", "claims: keys"],
     ["a fiber may wait for itself", "R20", "claim === undefined\n        ? effect", "claim !== null\n        ? effect"]
   ]),
   ...inFile("src/internal/engine/repeater.ts", [
@@ -719,9 +719,30 @@ const lua = [
     [
       "a full Redis refuses a renewal",
       "R8",
-      "full Redis (R8).\n    call(\"HDEL\", lock.state, \"#\")",
+      "full Redis (R8).\n      call(\"HDEL\", lock.state, \"#\")",
       "full Redis (R8)."
     ],
+    [
+      "a full Redis refuses the renewal of a lock that nobody waits for",
+      "R8",
+      "if not isOpen then call(\"HDEL\", lock.state, \"#\") end",
+      ""
+    ],
+    ["a holder that is over is renewed", "R2", "if ends <= now or type(last) ~=", "if type(last) ~="],
+    [
+      "a renewal does not see who waits",
+      "R9",
+      "if call(\"EXISTS\", lock.queue, lock.alive) > 0 then return nil end\n  local later",
+      "local later"
+    ],
+    [
+      "a renewal takes the end of another holder",
+      "R2",
+      "first[1] == item.token and tonumber(first[2]) or 0",
+      "tonumber(first[2]) or 0"
+    ],
+    ["a renewed lock expires as before", "R21", "call(\"PEXPIREAT\", lock.held, digits)\n      ", ""],
+    ["a renewed fence expires as before", "R21", "call(\"PEXPIREAT\", lock.fence, text(later + DAY))\n", ""],
     [
       "leave does not settle",
       "R9",
@@ -802,7 +823,12 @@ const lua = [
       "call(\"ZADD\", lock.held, lives, next)",
       "call(\"ZADD\", lock.held, text(till), next)"
     ],
-    ["a heartbeat does not say who learns by its answer", "R22", "answered[ARGV[at + 1]] = true", ""]
+    [
+      "a heartbeat does not say who learns by its answer",
+      "R22",
+      "tokens[i], answered[item.token] = item.token, true",
+      "tokens[i] = item.token"
+    ]
   ]),
   ...inFile("src/internal/redis/operations.ts", [
     ["a forced release takes later grants as well", "R17", " and entry.number <= tonumber(ARGV[1])", ""],

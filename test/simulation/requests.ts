@@ -33,7 +33,8 @@ const several = (habits: Habits, world: World): ReadonlyArray<Claim> => {
   ]
   const count = random.pick([2, 2, 3])
   while (pool.length > count) pool.splice(random.index(pool.length), 1)
-  return pool.sort((a, b) => Key.compare(a.key, b.key))
+  const order = Key.inOrder(pool.map(({ key }) => key))
+  return pool.sort((a, b) => order.indexOf(a.key) - order.indexOf(b.key))
 }
 
 const claimsOf = (habits: Habits, world: World): ReadonlyArray<Claim> => {

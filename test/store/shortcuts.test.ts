@@ -44,6 +44,9 @@ const withoutLeave = replaced(Scripts.leave.lua, [
   ["local over, isFree = {}, #ARGV / 3 == #KEYS / 5", "local over, isFree = {}, false"],
   ["if #KEYS == 5 and #ARGV == 3 and", "if false and"]
 ])
+const withoutRefresh = replaced(Scripts.refresh.lua, [
+  ["local renewed = #mine == 1 and", "local renewed = false and"]
+])
 
 const token = FastCheck.integer({ min: 0, max: 6 })
 const lock = FastCheck.constantFrom(0, 0, 0, 1)
@@ -83,8 +86,15 @@ const step = FastCheck.oneof(
     })
   },
   {
-    weight: 2,
-    arbitrary: FastCheck.record({ verb: verb("refresh"), lock, token, ttl: millis, liveness: millis, subscribed })
+    weight: 4,
+    arbitrary: FastCheck.record({
+      verb: verb("refresh"),
+      items: FastCheck.array(FastCheck.record({ lock, token, ttl: millis, liveness: millis }), {
+        minLength: 1,
+        maxLength: 3
+      }),
+      subscribed
+    })
   },
   { weight: 1, arbitrary: FastCheck.record({ verb: verb("lower"), lock, token }) },
   {
@@ -189,9 +199,14 @@ class Walk {
         })
       case "refresh":
         return this.run(Scripts.refresh, (locks) => ({
-          locks: [locks[one.lock]!],
+          locks,
           subscribed: one.subscribed,
-          items: [{ lock: 0, token: this.anyToken(one.token), ttlMillis: one.ttl, livenessMillis: one.liveness }]
+          items: one.items.map(({ liveness, lock, token, ttl }) => ({
+            lock,
+            token: this.anyToken(token),
+            ttlMillis: ttl,
+            livenessMillis: liveness
+          }))
         }))
       case "lower":
         return this.run(Operations.lower, (locks) => ({
@@ -222,7 +237,7 @@ describe("the shortcuts of the scripts", () => {
           const [name, full, plain] of [
             ["acquire", Acquire.acquire.lua, withoutAcquire],
             ["leave", Scripts.leave.lua, withoutLeave],
-            ["refresh", Scripts.refresh.lua, Scripts.refresh.lua],
+            ["refresh", Scripts.refresh.lua, withoutRefresh],
             ["lower", Operations.lower.lua, Operations.lower.lua]
           ] as const
         ) {

@@ -235,8 +235,8 @@ export class Keeper {
     } else if (answer._tag === "Held") {
       lease.refreshedAt = sentAt
       lease.refreshAt = sentAt + answer.remainingMillis / 3
-      const deadline = Math.max(state.deadline, L.localEnd(sentAt, answer.remainingMillis))
-      this.become(lease, { ...state, deadline })
+      state.deadline = Math.max(state.deadline, L.localEnd(sentAt, answer.remainingMillis))
+      this.look(lease)
     } else if (sentAt > state.since) {
       // R13: asked after the grant, the store does not know it.
       this.lose(lease, "Superseded")

@@ -48,7 +48,8 @@ export interface Held {
   readonly _tag: "Held"
   /** When the grant was learned. An answer to an older command says nothing about it (R13). */
   readonly since: number
-  readonly deadline: number
+  /** Moves when the lease is renewed: a new state for each renewal of thousands would be work for the collector. */
+  deadline: number
   /** One for each claim. */
   readonly fences: ReadonlyArray<number>
   /** Somebody has asked for it (R17): its holder is to stop, and has it until it gives it back. */

@@ -117,11 +117,12 @@ local function enter(lock, permits, wanted)
   if not used or not limit or meta[3] ~= wanted then return nil end
   local before, reply = tonumber(meta[4] or "0"), nil
   local till = math.max(before, now + (used < limit and ttl or liveness))
+  local tillDigits = text(till)
   if used + permits <= limit and not dies and rank == 0 then
     local fence = nextFence(last)
     call("ZADD", lock.held, text(now + ttl), token)
     local entry = pack("h", permits, wanted, fence, subscribed, inbox, metadata)
-    call("HSET", lock.state, token, entry, "#used", used + permits, "#until", text(till))
+    call("HSET", lock.state, token, entry, "#used", used + permits, "#until", tillDigits)
     call("SET", lock.fence, text(fence), "PX", text(till - now + DAY))
     reply = { text(now), "granted", {}, ttl, { text(fence) } }
   elseif wait and used >= limit then
@@ -130,15 +131,15 @@ local function enter(lock, permits, wanted)
     call("ZADD", lock.queue, place, token)
     call("ZADD", lock.alive, now + liveness, token)
     local entry = pack("w", permits, wanted, place, subscribed, inbox, metadata)
-    call("HSET", lock.state, token, entry, "#next", place, "#until", text(till))
-    call("PEXPIREAT", lock.queue, text(till))
-    call("PEXPIREAT", lock.alive, text(till))
+    call("HSET", lock.state, token, entry, "#next", place, "#until", tillDigits)
+    call("PEXPIREAT", lock.queue, tillDigits)
+    call("PEXPIREAT", lock.alive, tillDigits)
     if till > before then call("PEXPIREAT", lock.fence, text(till + DAY)) end
     reply = { text(now), "waiting", {}, liveness, text(last), rank, ends - now, fence or "0", about or "" }
   end
   if reply and till > before then
-    call("PEXPIREAT", lock.state, text(till))
-    call("PEXPIREAT", lock.held, text(till))
+    call("PEXPIREAT", lock.state, tillDigits)
+    call("PEXPIREAT", lock.held, tillDigits)
   end
   return reply
 end

@@ -1,6 +1,6 @@
 /** The script that ends a flight with an outcome. */
 import * as Schema from "effect/Schema"
-import { flightPrelude as prelude } from "./flightLua.js"
+import { flightAccess, flightMessages } from "./flightLua.js"
 import type { Part } from "./flightPart.js"
 import { keysOf } from "./flightPart.js"
 import { script, toWhole, Whole } from "./script.js"
@@ -26,42 +26,43 @@ export const finish = script({
   args: (input) => [input.token, input.notAfter, input.retentionMillis, input.keepMillis, input.payload],
   reply: Reply,
   usual,
-  prelude,
+  prelude: flightMessages,
   lua: `
 local MAX_AT_ONCE = 1000
 local token, notAfter, retention, keep, payload = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local state, followers, marks, outcomes = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 -- Each of these reads is also the look at a key's type that must come before the first write (R8).
 local meta = call("HMGET", state, "#leader", token)
-local all, oldest = call("ZRANGE", followers, 0, -1, "WITHSCORES"), call("ZRANGE", marks, 0, 0, "WITHSCORES")[2]
-local stored = call("HLEN", outcomes)
+local living, known = call("ZRANGEBYSCORE", followers, "(" .. nowDigits, "+inf"), call("ZCARD", followers)
+local oldest, stored = call("ZRANGE", marks, 0, 0, "WITHSCORES")[2], call("HLEN", outcomes)
 local kind, joinedUntil = string.match(meta[2] or "", "^(%a) (%d+) ")
 -- R33: a copy finds the mark of the first, and says the same.
-if kind == "d" then return { text(now), "accepted" } end
-if kind ~= "l" or meta[1] ~= token then return { text(now), "superseded" } end
+if kind == "d" then return { nowDigits, "accepted" } end
+if kind ~= "l" or meta[1] ~= token then return { nowDigits, "superseded" } end
 
 -- A delete first: what follows is then let through by a full Redis (R8).
 call("HDEL", state, "#leader", "#ends", "#ttl")
-local living = {}
-for i = 1, #all, 2 do
-  if tonumber(all[i + 1]) > now then living[#living + 1] = all[i] end
+if #living < known or oldest and tonumber(oldest) <= now then
+  -- Seldom, so its functions are made only now: that takes as long as some calls.
+  ${flightAccess}
+  sweep(open(1))
 end
-if #living * 2 < #all or oldest and tonumber(oldest) <= now then sweep(open(1)) end
 
 local served, till = #living > 0, math.max(tonumber(joinedUntil), notAfter, now + keep)
 if served then till = math.max(till, now + retention) end
-local entries, ends = { token, "d " .. joinedUntil .. " " .. text(now) }, { text(till), token }
+local tillDigits, readable = text(till), text(now + retention)
+local entries, ends = { token, "d " .. joinedUntil .. " " .. nowDigits }, { tillDigits, token }
 if keep > 0 then entries[3], entries[4] = "#kept", token end
 if served or keep > 0 then stored = call("HSET", outcomes, token, payload) end
-local outcome = text(now) .. " " .. token
+local outcome = " " .. nowDigits .. " " .. token
 -- So many at once as Lua has room for.
 for from = 1, #living, MAX_AT_ONCE do
   local to = math.min(#living, from + MAX_AT_ONCE - 1)
   for i, entry in ipairs(call("HMGET", state, unpack(living, from, to))) do
     local follower, copiesUntil, inbox = living[from + i - 1], string.match(entry or "", "^%a (%d+) (.*)$")
     if inbox then
-      entries[#entries + 1], entries[#entries + 2] = follower, "o " .. copiesUntil .. " " .. outcome
-      ends[#ends + 1], ends[#ends + 2] = text(now + retention), follower
+      entries[#entries + 1], entries[#entries + 2] = follower, "o " .. copiesUntil .. outcome
+      ends[#ends + 1], ends[#ends + 2] = readable, follower
       sendOutcome(inbox, follower, payload)
     end
   end
@@ -77,12 +78,12 @@ if #entries > 0 then
   call("ZADD", marks, unpack(ends))
 end
 -- R21
-if oldest then till = math.max(till, tonumber(call("ZRANGE", marks, -1, -1, "WITHSCORES")[2])) end
-call("PEXPIREAT", state, text(till))
-call("PEXPIREAT", marks, text(till))
-if stored > 0 then call("PEXPIREAT", outcomes, text(till)) end
+if oldest then tillDigits = text(math.max(till, tonumber(call("ZRANGE", marks, -1, -1, "WITHSCORES")[2]))) end
+call("PEXPIREAT", state, tillDigits)
+call("PEXPIREAT", marks, tillDigits)
+if stored > 0 then call("PEXPIREAT", outcomes, tillDigits) end
 publish()
-return { text(now), "accepted" }`
+return { nowDigits, "accepted" }`
 })
 
 /** @internal */

@@ -16,11 +16,8 @@
  *
  * Times are milliseconds of this server, read once (R23). Tokens are random, so none begins with #.
  */
-export const flightPrelude = `
+export const flightAccess = `
 local MAX_STEPS = 64
--- What is longer is not sent unasked.
-local MAX_SENT = 65536
-local outbox = {}
 
 local function open(index)
   local at = (index - 1) * 4
@@ -141,24 +138,6 @@ local function answer(flight, token, whole)
   return { "gone" }
 end
 
--- R19: it names the receiver's own secret.
-local function tell(inbox, what, token, ...)
-  local parts = { '"' .. what .. '"', '"' .. token .. '"', ... }
-  outbox[#outbox + 1] = { inbox, message("[" .. table.concat(parts, ",") .. "]") }
-end
-
--- A payload is not made a string in a string: it is all that follows the first line, and JSON has no line breaks.
-local function sendOutcome(inbox, token, payload)
-  if #payload > MAX_SENT then return tell(inbox, "stored", token, '"' .. text(now) .. '"') end
-  local head = '{"v":1,"ended":["' .. token .. '","' .. text(now) .. '"]}'
-  outbox[#outbox + 1] = { inbox, head .. "\\n" .. payload }
-end
-
--- R8: last, and by pcall: whatever it says, what was written stands.
-local function publish()
-  for _, message in ipairs(outbox) do redis.pcall("PUBLISH", message[1], message[2]) end
-end
-
 -- R21: every key expires with the latest deadline in it. For a leader that is a ttl after its lease: until somebody else
 -- leads, a finish that comes late is still accepted (R33).
 local function close(flight)
@@ -178,3 +157,29 @@ local function attempt(step, ...)
   return { "failed", type(result) == "table" and result.err or tostring(result) }
 end
 `
+
+/** What processes are told. */
+export const flightMessages = `
+-- What is longer is not sent unasked.
+local MAX_SENT = 65536
+local outbox, nowDigits = {}, text(now)
+
+-- R19: it names the receiver's own secret.
+local function tell(inbox, what, token, ...)
+  local parts = { '"' .. what .. '"', '"' .. token .. '"', ... }
+  outbox[#outbox + 1] = { inbox, message("[" .. table.concat(parts, ",") .. "]") }
+end
+
+-- A payload is not made a string in a string: it is all that follows the first line, and JSON has no line breaks.
+local function sendOutcome(inbox, token, payload)
+  if #payload > MAX_SENT then return tell(inbox, "stored", token, '"' .. nowDigits .. '"') end
+  outbox[#outbox + 1] = { inbox, '{"v":1,"ended":["' .. token .. '","' .. nowDigits .. '"]}\\n' .. payload }
+end
+
+-- R8: last, and by pcall: whatever it says, what was written stands.
+local function publish()
+  for _, message in ipairs(outbox) do redis.pcall("PUBLISH", message[1], message[2]) end
+end
+`
+
+export const flightPrelude = [flightMessages, flightAccess].join("\n")

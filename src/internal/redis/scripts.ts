@@ -32,39 +32,73 @@ const usualRefresh = (reply: ReadonlyArray<unknown>): RefreshReply | undefined =
 export const refresh = script({
   name: "refresh",
   keys: (input: RefreshInput) => flatKeys(input.locks),
-  args: (input) => [
-    flag(input.subscribed),
-    ...input.items.flatMap((item) => [item.lock + 1, item.token, item.ttlMillis, item.livenessMillis])
+  // One argument an item, as the driver's time goes by their number.
+  args: ({ items, subscribed }) => [
+    flag(subscribed),
+    ...items.map((item) => `${item.lock + 1} ${item.ttlMillis} ${item.livenessMillis} ${item.token}`)
   ],
   reply: RefreshReply,
   usual: usualRefresh,
   lua: `
 local subscribed = ARGV[1]
-local items, answered = {}, {}
-for at = 2, #ARGV, 4 do
-  local index = tonumber(ARGV[at])
-  items[index] = items[index] or { tokens = {} }
-  table.insert(items[index], { token = ARGV[at + 1], ttl = tonumber(ARGV[at + 2]), liveness = tonumber(ARGV[at + 3]), at = (at + 2) / 4 })
-  table.insert(items[index].tokens, ARGV[at + 1])
-  answered[ARGV[at + 1]] = true
+local items = {}
+for at = 2, #ARGV do
+  local index, ttl, liveness, token = string.match(ARGV[at], "^(%d+) (%d+) (%d+) (.*)$")
+  local mine = items[tonumber(index)] or {}
+  items[tonumber(index)] = mine
+  mine[#mine + 1] = { token = token, ttl = tonumber(ttl), liveness = tonumber(liveness), at = at - 1 }
+end
+
+-- The holder that is the first to end, in time, of a lock that nobody waits for: just what the rest would do to it.
+local isOpen = false
+local function renewAlone(lock, item)
+  local meta = redis.pcall("HMGET", lock.state, item.token, "#used", "#limit", "#until")
+  local fence, till = string.match(meta[1] or "", "^h %d+ %d+ (%d+) "), tonumber(meta[4])
+  if not fence or not meta[2] or not meta[3] or not till then return nil end
+  local first, last = redis.pcall("ZRANGE", lock.held, 0, 0, "WITHSCORES"), redis.pcall("GET", lock.fence)
+  local ends = first[1] == item.token and tonumber(first[2]) or 0
+  if ends <= now or type(last) ~= "string" or not number(last) then return nil end
+  if call("EXISTS", lock.queue, lock.alive) > 0 then return nil end
+  local later = now + item.ttl
+  if later > ends then
+    -- R8: once a script. What follows is then let through by a full Redis.
+    if not isOpen then call("HDEL", lock.state, "#") end
+    isOpen, ends = true, later
+    call("ZADD", lock.held, later, item.token)
+    if later > till then
+      local digits = text(later)
+      call("HSET", lock.state, "#until", digits)
+      call("PEXPIREAT", lock.state, digits)
+      call("PEXPIREAT", lock.held, digits)
+      call("PEXPIREAT", lock.fence, text(later + DAY))
+    end
+  end
+  return { "held", ends - now, fence }
 end
 
 local replies, unsettled = {}, {}
 for index = 1, #KEYS / 5 do
-  local mine = items[index] or { tokens = {} }
-  local _, failure = attempt(function()
-    local lock = open(index, unpack(mine.tokens))
-    -- A delete that deletes nothing: what follows is then let through by a full Redis (R8).
-    call("HDEL", lock.state, "#")
-    expire(lock)
-    for _, item in ipairs(mine) do renew(lock, item.token, item.ttl, item.liveness, subscribed) end
-    grant(lock, answered)
-    for _, item in ipairs(mine) do replies[item.at] = answer(lock, item.token) end
-    close(lock)
-    if lock.unsettled then unsettled[#unsettled + 1] = index end
-  end)
-  if failure then
-    for _, item in ipairs(mine) do replies[item.at] = { "failed", failure } end
+  local mine = items[index] or {}
+  local renewed = #mine == 1 and renewAlone(keysOf(index), mine[1])
+  if renewed then
+    replies[mine[1].at] = renewed
+  else
+    local _, failure = attempt(function()
+      local tokens, answered = {}, {}
+      for i, item in ipairs(mine) do tokens[i], answered[item.token] = item.token, true end
+      local lock = open(index, unpack(tokens))
+      -- A delete that deletes nothing: what follows is then let through by a full Redis (R8).
+      call("HDEL", lock.state, "#")
+      expire(lock)
+      for _, item in ipairs(mine) do renew(lock, item.token, item.ttl, item.liveness, subscribed) end
+      grant(lock, answered)
+      for _, item in ipairs(mine) do replies[item.at] = answer(lock, item.token) end
+      close(lock)
+      if lock.unsettled then unsettled[#unsettled + 1] = index end
+    end)
+    if failure then
+      for _, item in ipairs(mine) do replies[item.at] = { "failed", failure } end
+    end
   end
 end
 publish()
@@ -139,7 +173,7 @@ local function handOver(lock, token)
   local had, used, till = tonumber(string.match(meta[1] or "", "^h (%d+) ")), tonumber(meta[2]), tonumber(meta[4])
   if not had or not used or not till or first[1] ~= token and not call("ZSCORE", lock.held, token) then return false end
   if not next then
-    if used <= had then return false end
+    if used <= had or not first[3] then return false end
     call("HDEL", lock.state, token)
     call("ZREM", lock.held, token)
     call("HSET", lock.state, "#used", used - had)
