@@ -31,7 +31,7 @@ export const handoff = (quick: boolean): Scenario => ({
   contenders: queues,
   rounds: quick ? 7 : 25,
   warmups: 2,
-  warmUp: (group) => contend(group, { waiters: 32, holdMillis: 0, millis: quick ? 1_500 : 8_000 }),
+  warmUp: (group) => contend(group, { waiters: 32, holdMillis: 0, millis: quick ? 1_500 : 12_000 }),
   play: (group) => contend(group, { waiters: 32, holdMillis: 1, millis: 0 }),
   columns: [
     { figure: "idle", title: "ms idle a handover" },

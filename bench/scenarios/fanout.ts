@@ -73,7 +73,7 @@ export const fanout = (options: FanoutOptions, quick: boolean): Scenario => ({
   contenders: ["ours", "luaQueue", "luaQueueFibers", "dlock12"],
   rounds: quick ? 2 : 9,
   warmUp: async (group) => {
-    for (let round = 0; round < (quick ? 1 : 5); round++) {
+    for (let round = 0; round < (quick ? 1 : 10); round++) {
       await fly(group, { ids: 300, callers: 2, payloadBytes: 1_000, jobMillis: 500 })
     }
   },

@@ -52,7 +52,7 @@ export const atOnce = (count: number, quick: boolean): Scenario => ({
   title: `${count} free locks at once, each on a key of its own`,
   contenders: ["raw", "ours", "oursByPromise", "rawEffect", "rawPipelined", "tokenList", "luaQueue", ...peers],
   rounds: quick ? 2 : 7,
-  play: cycles(count, quick ? 2_000 : 6_000, quick ? 2_000 : 6_000),
+  play: cycles(count, quick ? 2_000 : 6_000, quick ? 2_000 : 30_000),
   columns,
   targets: [share("of raw, inside one Effect program", 1)]
 })
@@ -62,7 +62,7 @@ export const several = (quick: boolean): Scenario => ({
   contenders: ["raw", "ours", "oursByPromise", "rawEffect", "redlock", "redlockUniversal", "dlock12"],
   rounds: quick ? 3 : 9,
   play: async (group, round) => {
-    const times = round === 0 ? quick ? 1_000 : 4_000 : quick ? 300 : 600
+    const times = round === 0 ? quick ? 1_000 : 8_000 : quick ? 300 : 600
     return ofCycles(await group.run(1, { kind: "multi", keys: keysOf(8), times }), times)
   },
   columns,
