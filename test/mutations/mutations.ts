@@ -176,7 +176,7 @@ const engine = [
       "L.worst(answer.slice(at, at + 1))"
     ],
     ["nobody checks that messages arrive", "4.11", "options.fork(options.store.probe)", ""],
-    ["only the first batch is refreshed", "4.5", "if (more.length > 0) options.fork(refreshInTurn(keeper, more))", ""],
+    ["only what is less than a batch is refreshed", "4.5", "if (batches.length > 0) options.fork(refreshInTurn(keeper, batches))", ""],
     ["what ends before its turn is refreshed", "R16", "batch.filter(({ state }) => state._tag !== \"Ended\")", "batch"]
   ]),
   ...inFile("src/internal/engine/engine.ts", [
@@ -393,8 +393,8 @@ const model = [
     [
       "who joins the queue of a lock that is over waits for its heartbeat",
       "R9",
-      "or not ends or ends <= now or dies",
-      "or not ends or dies"
+      "or not ends or ends <= now or dead > 0",
+      "or not ends or dead > 0"
     ],
     [
       "a holder whose entry was evicted counts for one of many",
@@ -405,7 +405,7 @@ const model = [
     [
       "who fits overtakes those who wait",
       "4.4",
-      "used + permits <= limit and not dies and rank == 0",
+      "used + permits <= limit and rank == 0 and call(\"EXISTS\", lock.alive) == 0",
       "used + permits <= limit"
     ],
     [
@@ -784,14 +784,14 @@ const lua = [
     [
       "who is over keeps its permit when another leaves",
       "R9",
-      "not ends or ends <= now or dies and dies <= now",
-      "not ends or dies and dies <= now"
+      "dead ~= 0 or not ends or ends <= now then return false end",
+      "dead ~= 0 or not ends then return false end"
     ],
     [
       "a lock is handed over to the dead",
       "R9",
-      " or dies and dies <= now then return false end",
-      " then return false end"
+      "if queue.err or dead ~= 0 or",
+      "if queue.err or"
     ],
     [
       "a handover goes on where the queue's liveness was evicted",

@@ -31,9 +31,11 @@ export const ring = (keeper: Keeper): number => {
     if (room < 0) break
     take(keeper, next, due)
   }
-  const [batch, ...more] = L.batches(due, maxBatch)
-  if (batch) options.fork(refresh(keeper, batch))
-  if (more.length > 0) options.fork(refreshInTurn(keeper, more))
+  const batches = L.batches(due, maxBatch)
+  // A full batch has a turn of the event loop to itself; what is less is not held up.
+  const [small] = room > 0 ? batches.splice(-1) : []
+  if (small) options.fork(refresh(keeper, small))
+  if (batches.length > 0) options.fork(refreshInTurn(keeper, batches))
   const next = heap.peek()?.wakeAt ?? Infinity
   if (keeper.waiters === 0) return next
   if (now >= keeper.probeAt) {

@@ -94,10 +94,10 @@ end
 if isFree then
   local fences, ends = {}, text(now + ttl)
   for index, lock in ipairs(all) do
-    local fence = nextFence(lock.last)
+    local fence = text(nextFence(lock.last))
     local entry = pack("h", lock.permits, lock.limit, fence, subscribed, inbox, metadata)
-    fences[index] = text(fence)
-    call("SET", lock.fence, fences[index], "PX", ttl + DAY)
+    fences[index] = fence
+    call("SET", lock.fence, fence, "PX", ttl + DAY)
     call("ZADD", lock.held, ends, token)
     call("HSET", lock.state, token, entry, "#used", lock.permits, "#limit", lock.limit, "#until", ends)
     call("PEXPIREAT", lock.state, ends)
@@ -111,26 +111,26 @@ end
 local function enter(lock, permits, wanted)
   local meta = call("HMGET", lock.state, token, "#used", "#limit", "#until", "#next")
   local first, last = call("ZRANGE", lock.held, 0, 0, "WITHSCORES"), number(call("GET", lock.fence) or "0")
-  local dies, rank = call("ZRANGE", lock.alive, 0, 0, "WITHSCORES")[2], call("ZCARD", lock.queue)
+  local dead, rank = call("ZCOUNT", lock.alive, "-inf", now), call("ZCARD", lock.queue)
   local ends, used, limit = tonumber(first[2]), tonumber(meta[2]), tonumber(meta[3])
-  if meta[1] or not last or not ends or ends <= now or dies and tonumber(dies) <= now then return nil end
+  if meta[1] or not last or not ends or ends <= now or dead > 0 then return nil end
   if not used or not limit or meta[3] ~= wanted then return nil end
   local before, reply = tonumber(meta[4] or "0"), nil
   local till = math.max(before, now + (used < limit and ttl or liveness))
   local tillDigits = text(till)
-  if used + permits <= limit and not dies and rank == 0 then
-    local fence = nextFence(last)
+  if used + permits <= limit and rank == 0 and call("EXISTS", lock.alive) == 0 then
+    local fence = text(nextFence(last))
     call("ZADD", lock.held, text(now + ttl), token)
     local entry = pack("h", permits, wanted, fence, subscribed, inbox, metadata)
     call("HSET", lock.state, token, entry, "#used", used + permits, "#until", tillDigits)
-    call("SET", lock.fence, text(fence), "PX", text(till - now + DAY))
-    reply = { text(now), "granted", {}, ttl, { text(fence) } }
+    call("SET", lock.fence, fence, "PX", text(till - now + DAY))
+    reply = { text(now), "granted", {}, ttl, { fence } }
   elseif wait and used >= limit then
     local place = tonumber(meta[5] or "0") + 1
     local fence, about = string.match(call("HGET", lock.state, first[1]) or "", "^%a %d+ %d+ (%d+) %d %S+ (.*)$")
     call("ZADD", lock.queue, place, token)
     call("ZADD", lock.alive, now + liveness, token)
-    local entry = pack("w", permits, wanted, place, subscribed, inbox, metadata)
+    local entry = pack("w", permits, wanted, text(place), subscribed, inbox, metadata)
     call("HSET", lock.state, token, entry, "#next", place, "#until", tillDigits)
     call("PEXPIREAT", lock.queue, tillDigits)
     call("PEXPIREAT", lock.alive, tillDigits)

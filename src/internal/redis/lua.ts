@@ -26,8 +26,8 @@ local DAY = 86400000
 -- R1: digits of a fence must survive the way into a string.
 local function text(number) return string.format("%.0f", number) end
 
-local function pack(kind, permits, limit, number, subscribed, inbox, metadata)
-  return table.concat({ kind, permits, limit, text(number), subscribed, inbox, metadata }, " ")
+local function pack(kind, permits, limit, digits, subscribed, inbox, metadata)
+  return kind .. " " .. permits .. " " .. limit .. " " .. digits .. " " .. subscribed .. " " .. inbox .. " " .. metadata
 end
 
 -- What this library has written, or nil.
@@ -180,7 +180,8 @@ local function close(lock)
       fields[#fields + 1] = value
     end
     for token, entry in pairs(lock.changed) do
-      set(token, pack(entry.kind, entry.permits, entry.limit, entry.number, entry.subscribed, entry.inbox, entry.metadata))
+      local number = text(entry.number)
+      set(token, pack(entry.kind, entry.permits, entry.limit, number, entry.subscribed, entry.inbox, entry.metadata))
     end
     if tostring(lock.used) ~= lock.usedRead then set("#used", lock.used) end
     if tostring(lock.limit) ~= lock.limitRead then set("#limit", lock.limit) end

@@ -166,9 +166,8 @@ end
 -- reached; or to nobody, when nobody waits.
 local function handOver(lock, token)
   local first, queue = redis.pcall("ZRANGE", lock.held, 0, 1, "WITHSCORES"), redis.pcall("ZRANGE", lock.queue, 0, 0)
-  local alive = redis.pcall("ZRANGE", lock.alive, 0, 0, "WITHSCORES")
-  local ends, next, dies = tonumber(first[2]), queue[1], tonumber(alive[2])
-  if queue.err or alive.err or not ends or ends <= now or dies and dies <= now then return false end
+  local dead, ends, next = redis.pcall("ZCOUNT", lock.alive, "-inf", now), tonumber(first[2]), queue[1]
+  if queue.err or dead ~= 0 or not ends or ends <= now then return false end
   local meta = redis.pcall("HMGET", lock.state, token, "#used", "#limit", "#until", next or "#")
   local had, used, till = tonumber(string.match(meta[1] or "", "^h (%d+) ")), tonumber(meta[2]), tonumber(meta[4])
   if not had or not used or not till or first[1] ~= token and not call("ZSCORE", lock.held, token) then return false end
