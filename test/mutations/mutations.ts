@@ -176,7 +176,12 @@ const engine = [
       "L.worst(answer.slice(at, at + 1))"
     ],
     ["nobody checks that messages arrive", "4.11", "options.fork(options.store.probe)", ""],
-    ["only what is less than a batch is refreshed", "4.5", "if (batches.length > 0) options.fork(refreshInTurn(keeper, batches))", ""],
+    [
+      "only what is less than a batch is refreshed",
+      "4.5",
+      "if (batches.length > 0) options.fork(refreshInTurn(keeper, batches))",
+      ""
+    ],
     ["what ends before its turn is refreshed", "R16", "batch.filter(({ state }) => state._tag !== \"Ended\")", "batch"]
   ]),
   ...inFile("src/internal/engine/engine.ts", [
