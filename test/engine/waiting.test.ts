@@ -258,12 +258,32 @@ describe("a waiter", () => {
       const asked = yield* acquire.next
       asked.reply(waiting())
       yield* settleFibers
+      yield* TestClock.adjust(99)
+      yield* settleFibers
+      assert.strictEqual(probes(), 0, "a short wait is spared")
+      yield* TestClock.adjust(1)
       for (let i = 0; i < 4; i++) yield* TestClock.adjust(500)
       yield* settleFibers
       assert.strictEqual(probes(), 5)
       yield* Fiber.interrupt(fiber)
       yield* TestClock.adjust("10 seconds")
       assert.strictEqual(probes(), 5)
+    }))
+
+  it.scoped("checks so when waits are short, too: only the first after a check is spared", () =>
+    Effect.gen(function*() {
+      const { acquire, probes, start } = yield* setup
+      for (const checks of [0, 1, 1, 2, 2]) {
+        yield* TestClock.adjust("1 second")
+        const fiber = yield* start()
+        const asked = yield* acquire.next
+        asked.reply(waiting())
+        yield* settleFibers
+        yield* TestClock.adjust(50)
+        yield* settleFibers
+        assert.strictEqual(probes(), checks)
+        yield* Fiber.interrupt(fiber)
+      }
     }))
 
   it.scoped("fails with BackendError when no heartbeat was answered for so long that its place must be gone", () =>

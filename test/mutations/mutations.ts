@@ -175,7 +175,6 @@ const engine = [
       "L.worst(answer.slice(at, end))",
       "L.worst(answer.slice(at, at + 1))"
     ],
-    ["nobody checks that messages arrive", "4.11", "options.fork(options.store.probe)", ""],
     [
       "only what is less than a batch is refreshed",
       "4.5",
@@ -183,6 +182,10 @@ const engine = [
       ""
     ],
     ["what ends before its turn is refreshed", "R16", "batch.filter(({ state }) => state._tag !== \"Ended\")", "batch"]
+  ]),
+  ...inFile("src/internal/engine/prober.ts", [
+    ["nobody checks that messages arrive", "4.11", "      this.probe()\n", ""],
+    ["many short waits are never checked", "4.11", "this.at <= now && !this.spared", "this.at <= now"]
   ]),
   ...inFile("src/internal/engine/engine.ts", [
     ["a wait has no end", "L1", "startedAt + request.waitMillis", "startedAt + Infinity"],

@@ -11,7 +11,7 @@ import * as Errors from "./errors.js"
 import type { Flight } from "./flight.js"
 import * as F from "./flight.js"
 import * as Heap from "./heap.js"
-import * as Timing from "./timing.js"
+import { Prober } from "./prober.js"
 
 export interface Options {
   readonly store: FlightStore
@@ -27,11 +27,12 @@ export interface Options {
 export class FlightKeeper {
   readonly heap = Heap.make<Flight>()
   alarm: Alarm.Alarm = { notLaterThan: () => {} }
-  /** How many follow, and so wait for a message. */
-  following = 0
-  probeAt = 0
+  /** Who follows waits for a message. */
+  readonly prober: Prober
 
-  constructor(readonly options: Options) {}
+  constructor(readonly options: Options) {
+    this.prober = new Prober(() => options.fork(options.store.probe))
+  }
 
   now(): number {
     return Alarm.monotonic(this.options.clock)
@@ -39,9 +40,8 @@ export class FlightKeeper {
 
   /** To be called after each change of a state: puts the flight where that wants to be looked at. */
   moved(flight: Flight, before: F.State["_tag"]): void {
-    const after = flight.state._tag
-    if (after === "Following" && this.following === 0) this.alarm.notLaterThan(this.probeAt)
-    this.following += Number(after === "Following") - Number(before === "Following")
+    const more = Number(flight.state._tag === "Following") - Number(before === "Following")
+    if (more !== 0) this.alarm.notLaterThan(this.prober.moved(more, this.now()))
     this.look(flight)
   }
 
@@ -68,13 +68,7 @@ export class FlightKeeper {
       this.heap.schedule(flight, F.nextLook(flight))
     }
     for (let i = 0; i < due.length; i += maxBatch) this.options.fork(this.refresh(due.slice(i, i + maxBatch)))
-    const next = this.heap.peek()?.wakeAt ?? Infinity
-    if (this.following === 0) return next
-    if (now >= this.probeAt) {
-      this.probeAt = now + Timing.probeEveryMillis
-      this.options.fork(this.options.store.probe)
-    }
-    return Math.min(next, this.probeAt)
+    return Math.min(this.heap.peek()?.wakeAt ?? Infinity, this.prober.ring(now))
   }
 
   refresh(flights: ReadonlyArray<Flight>): Effect.Effect<void> {

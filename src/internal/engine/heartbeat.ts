@@ -36,13 +36,7 @@ export const ring = (keeper: Keeper): number => {
   const [small] = room > 0 ? batches.splice(-1) : []
   if (small) options.fork(refresh(keeper, small))
   if (batches.length > 0) options.fork(refreshInTurn(keeper, batches))
-  const next = heap.peek()?.wakeAt ?? Infinity
-  if (keeper.waiters === 0) return next
-  if (now >= keeper.probeAt) {
-    keeper.probeAt = now + Timing.probeEveryMillis
-    options.fork(options.store.probe)
-  }
-  return Math.min(next, keeper.probeAt)
+  return Math.min(heap.peek()?.wakeAt ?? Infinity, keeper.prober.ring(now))
 }
 
 const take = ({ heap }: Keeper, lease: Lease, due: Array<Lease>): void => {

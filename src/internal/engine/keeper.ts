@@ -18,6 +18,7 @@ import * as Errors from "./errors.js"
 import * as Heap from "./heap.js"
 import type { Lease, State, WaitEnd } from "./lease.js"
 import * as L from "./lease.js"
+import { Prober } from "./prober.js"
 import * as Timing from "./timing.js"
 
 export interface Options {
@@ -35,11 +36,12 @@ export class Keeper {
   readonly leases = new Map<string, Lease>()
   readonly heap = Heap.make<Lease>()
   alarm: Alarm.Alarm = { notLaterThan: () => {} }
+  readonly prober: Prober
   subscribed = false
-  waiters = 0
-  probeAt = 0
 
-  constructor(readonly options: Options) {}
+  constructor(readonly options: Options) {
+    this.prober = new Prober(() => options.fork(options.store.probe))
+  }
 
   now(): number {
     return Alarm.monotonic(this.options.clock)
@@ -59,9 +61,8 @@ export class Keeper {
     const before = lease.state._tag
     lease.state = state
     if (state._tag === "Ended") { for (const { token } of lease.parts ?? [lease]) this.leases.delete(token) }
-    // However short the waits are: many short ones without a message are what a dead subscriber looks like.
-    if (state._tag === "Waiting" && this.waiters === 0) this.alarm.notLaterThan(this.probeAt)
-    this.waiters += Number(state._tag === "Waiting") - Number(before === "Waiting")
+    const more = Number(state._tag === "Waiting") - Number(before === "Waiting")
+    if (more !== 0) this.alarm.notLaterThan(this.prober.moved(more, this.now()))
     this.look(lease)
   }
 

@@ -3,6 +3,9 @@
 /** How often the messages are checked while somebody waits for one. */
 export const probeEveryMillis = 500
 
+/** How long a wait after a quiet time may last unchecked. */
+export const probeAfterMillis = 100
+
 /** An alarm that rings that late says more about this process than about the store. */
 export const oversleptMillis = 50
 

@@ -64,7 +64,7 @@ export const ItemAnswer = () =>
   )
 
 /**
- * Not by `flat`, which takes longer than all else that is done to a command.
+ * Not by `flat`: for one lock it takes longer than any other step of a command.
  *
  * @internal
  */

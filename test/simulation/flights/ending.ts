@@ -15,8 +15,8 @@ export const checkNothingLeft = (world: World): void => {
     if (process.state === "dead" || flights === undefined) continue
     const { alone, byToken, finishing, keeper, live, shared } = flights
     const left = [alone, byToken, finishing, live, shared].map(({ size }) => size)
-    if (left.some((size) => size > 0) || keeper.following > 0 || keeper.heap.peek() !== undefined) {
-      world.violate("nothing is left", `${left.join()}, ${keeper.following} in ${process.name}`)
+    if (left.some((size) => size > 0) || keeper.prober.waiting > 0 || keeper.heap.peek() !== undefined) {
+      world.violate("nothing is left", `${left.join()}, ${keeper.prober.waiting} in ${process.name}`)
     }
   }
 }
