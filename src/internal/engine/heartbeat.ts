@@ -33,7 +33,7 @@ export const ring = (keeper: Keeper): number => {
   }
   const batches = L.batches(due, maxBatch)
   // A full batch has a turn of the event loop to itself; what is less is not held up.
-  const [small] = room > 0 ? batches.splice(-1) : []
+  const small = room > 0 ? batches.pop() : undefined
   if (small) options.fork(refresh(keeper, small))
   if (batches.length > 0) options.fork(refreshInTurn(keeper, batches))
   return Math.min(heap.peek()?.wakeAt ?? Infinity, keeper.prober.ring(now))

@@ -79,7 +79,7 @@ end
 local replies, unsettled = {}, {}
 for index = 1, #KEYS / 5 do
   local mine = items[index] or {}
-  local renewed = #mine == 1 and renewAlone(keysOf(index), mine[1])
+  local renewed = #mine == 1 and attempt(renewAlone, keysOf(index), mine[1])
   if renewed then
     replies[mine[1].at] = renewed
   else
