@@ -1,12 +1,18 @@
 /**
- * One fiber that sleeps until the earliest of many deadlines, instead of a timer for each.
+ * One sleep until the earliest of many deadlines, instead of a timer for each.
  *
  * `onRing` does what is due and says when it wants to run next. `notLaterThan` moves that forward. It is cheap when the
- * alarm rings early enough already, which is the usual case; an alarm that rings early finds nothing due.
+ * alarm rings early enough already, which is the usual case.
+ *
+ * Invariants: at most one fiber sleeps, until `ringsAt`, and none when that is `Infinity`. `onRing` never runs inside
+ * `notLaterThan`, whose callers are in the middle of a step, nor inside itself.
  */
 import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
+import * as FiberId from "effect/FiberId"
+import * as FiberSet from "effect/FiberSet"
 import type * as Scope from "effect/Scope"
 
 export interface Alarm {
@@ -19,42 +25,33 @@ const timerMillisMax = 2 ** 31 - 1
 /** Milliseconds of a clock that never steps. The wall clock does, so no deadline is ever taken from it (R23). */
 export const monotonic = (clock: Clock.Clock): number => Number(clock.unsafeCurrentTimeNanos()) / 1e6
 
-export const make = (onRing: Effect.Effect<number>): Effect.Effect<Alarm, never, Scope.Scope> =>
+export const make = (onRing: () => number): Effect.Effect<Alarm, never, Scope.Scope> =>
   Effect.gen(function*() {
     const clock = yield* Effect.clock
-    const moved = Effect.unsafeMakeLatch(false)
+    const fork = yield* Effect.interruptible(FiberSet.makeRuntime())
     let ringsAt = Infinity
+    let sleeper: Fiber.RuntimeFiber<void> | undefined
 
-    const sleep = Effect.suspend(() =>
-      ringsAt === Infinity
-        ? moved.await
-        // Whole milliseconds, and no more of them than a timer can count.
-        : Effect.raceFirst(
-          moved.await,
-          clock.sleep(Duration.millis(Math.min(timerMillisMax, Math.ceil(Math.max(0, ringsAt - monotonic(clock))))))
-        )
-    )
-    yield* sleep.pipe(
-      Effect.zipRight(Effect.suspend(() => {
-        moved.unsafeClose()
-        ringsAt = Infinity
-        return onRing
-      })),
-      Effect.tap((next) =>
-        Effect.sync(() => {
-          ringsAt = Math.min(ringsAt, next)
-        })
-      ),
-      Effect.forever,
-      Effect.forkScoped,
-      Effect.interruptible
-    )
-
-    return {
-      notLaterThan: (at) => {
-        if (at >= ringsAt) return
-        ringsAt = at
-        moved.unsafeOpen()
-      }
+    const notLaterThan = (at: number): void => {
+      if (at >= ringsAt) return
+      ringsAt = at
+      sleeper?.unsafeInterruptAsFork(FiberId.none)
+      sleeper = fork(sleepThenRing, { immediate: false })
     }
+
+    const sleepThenRing = Effect.suspend(() => {
+      const millis = ringsAt - monotonic(clock)
+      if (millis <= 0) return ring
+      // Whole milliseconds, and no more of them than a timer can count.
+      return Effect.zipRight(clock.sleep(Duration.millis(Math.min(timerMillisMax, Math.ceil(millis)))), ring)
+    })
+
+    const ring = Effect.sync(() => {
+      // It is over already: not for what `onRing` itself moves to be interrupted by.
+      sleeper = undefined
+      ringsAt = Infinity
+      notLaterThan(onRing())
+    })
+
+    return { notLaterThan }
   })

@@ -196,6 +196,28 @@ describe("a flight that is led", () => {
       }
     }))
 
+  it.scoped("R31: callers of a job that ended too late are in the flight that is open by then, and start no other", () =>
+    Effect.gen(function*() {
+      const { call, finish, flights, join } = yield* setup
+      const a = yield* call()
+      ;(yield* join.next).reply(leads())
+      yield* settleFibers
+      const [flight] = flights.live
+      assert(flight?.state._tag === "Leading")
+      flight.state = { ...flight.state, deadline: -1 }
+      yield* a.end("late")
+      const b = yield* call()
+      const second = yield* join.next
+      ;(yield* finish.next).reply(false)
+      yield* settleFibers
+      assert.strictEqual(join.calls.length, 0)
+      second.reply(leads())
+      yield* settleFibers
+      yield* b.end("next")
+      assert.deepStrictEqual([yield* payloadOf(a.fiber), yield* payloadOf(b.fiber)], ["next", "next"])
+      assert.deepStrictEqual([a.started(), b.started()], [1, 1])
+    }))
+
   it.scoped("R35: a leader without callers asks at once, goes on while others follow, and stops when none does", () =>
     Effect.gen(function*() {
       const { call, join, leave, refresh } = yield* setup
@@ -417,7 +439,7 @@ describe("a flight that is followed", () => {
       assert.isTrue(yield* isWaiting(a.fiber))
     }))
 
-  it.scoped("fetches what was too large to be sent, again if that fails, and joins again when it is gone", () =>
+  it.scoped("fetches what was too large to be sent, and asks again if that fails", () =>
     Effect.gen(function*() {
       const { call, fetch, join, refresh, send } = yield* setup
       const a = yield* call()
@@ -430,6 +452,26 @@ describe("a flight that is followed", () => {
       ;(yield* refresh.next).reply([{ _tag: "Stored", finishedAt: 0 }])
       ;(yield* fetch.next).reply(outcome("large"))
       assert.strictEqual(yield* payloadOf(a.fiber), "large")
+    }))
+
+  it.scoped("R31: whose outcome is gone when it fetches it is in the flight that is open by then", () =>
+    Effect.gen(function*() {
+      const { call, fetch, join, send } = yield* setup
+      const a = yield* call()
+      const first = yield* join.next
+      first.reply(follows())
+      yield* settleFibers
+      yield* send({ _tag: "Stored", token: first.input.token, finishedAt: 0 })
+      const b = yield* call()
+      const second = yield* join.next
+      ;(yield* fetch.next).reply({ _tag: "Gone" })
+      yield* settleFibers
+      assert.strictEqual(join.calls.length, 0)
+      second.reply(leads())
+      yield* settleFibers
+      assert.strictEqual(a.started(), 0)
+      yield* b.end("next")
+      assert.deepStrictEqual([yield* payloadOf(a.fiber), yield* payloadOf(b.fiber)], ["next", "next"])
     }))
 
   it.scoped("R38: is told that the outcome was refused", () =>

@@ -273,7 +273,7 @@ const engine = [
   ...inFile("src/internal/engine/leaver.ts", []),
   ...inFile("src/internal/alarm.ts", [
     ["the wall clock judges", "R23", "Number(clock.unsafeCurrentTimeNanos()) / 1e6", "clock.unsafeCurrentTimeMillis()"],
-    ["the alarm cannot be set to ring earlier", "4.5", "moved.unsafeOpen()", ""]
+    ["the alarm cannot be set to ring earlier", "4.5", "if (at >= ringsAt) return", "if (ringsAt < Infinity) return"]
   ]),
   ...inFile("src/internal/lock.ts", [
     ["a guarded effect is not interrupted", "4.4", "fiber.unsafeInterruptAsFork(FiberId.none)", ""]
@@ -332,6 +332,12 @@ const model = [
   ]),
   ...inFile("src/internal/engine/flightNews.ts", [
     [
+      "a flight whose outcome is gone joins again beside the open one",
+      "R31",
+      "flights.land(flight, answer._tag === \"Gone\" ? F.nobodys : { ...answer, provenAt, keptFor: undefined })",
+      "if (answer._tag === \"Gone\") flights.begin(flight)\n        else flights.land(flight, { ...answer, provenAt, keptFor: undefined })"
+    ],
+    [
       "a message that overtakes the join's answer is dropped",
       "R30",
       "state?._tag !== \"Joining\" && state?._tag",
@@ -362,6 +368,12 @@ const model = [
       "R33",
       "if (now < deadline) this.land(flight, own(produced))",
       "if (now < 0) this.land(flight, own(produced))"
+    ],
+    [
+      "a flight that takes no callers joins again beside the open one",
+      "R31",
+      "settle(() => this.land(flight, accepted ? own(produced) : F.nobodys))",
+      "settle(() => accepted ? this.land(flight, own(produced)) : this.begin(flight))"
     ],
     [
       "a job that is stopped is not renewed",

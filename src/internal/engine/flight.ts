@@ -36,6 +36,9 @@ export interface Landing {
   readonly keptFor: number | undefined
 }
 
+/** Nobody came before the end of this one, so all who wait ask again (R32): in the flight that is open by now, if any. */
+export const nobodys: Landing = { payload: "", provenAt: -Infinity, finishedAt: -Infinity, keptFor: undefined }
+
 /** Somebody who waits for the outcome. */
 export interface Caller {
   readonly ttlMillis: number

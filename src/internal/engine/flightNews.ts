@@ -62,7 +62,7 @@ const onFollowed = (
     case "Stored":
       return fetch(flights, flight, state.token, state.provenAt)
     case "Gone":
-      return flights.begin(flight)
+      return state._tag === "Following" ? flights.begin(flight) : flights.land(flight, F.nobodys)
   }
 }
 
@@ -84,8 +84,7 @@ const fetch = (flights: Flights, flight: Flight, token: string, provenAt: number
       },
       onSuccess: (answer) => {
         if (isStale()) return
-        if (answer._tag === "Gone") flights.begin(flight)
-        else flights.land(flight, { ...answer, provenAt, keptFor: undefined })
+        flights.land(flight, answer._tag === "Gone" ? F.nobodys : { ...answer, provenAt, keptFor: undefined })
       }
     })
   )

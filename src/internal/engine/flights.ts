@@ -6,6 +6,8 @@
  * - A job runs here only while this process leads by its local clock, or until it has ended after it was interrupted
  *   (R31). The flight is not given up, and no other job of the id is started here, before that.
  * - Whoever is attached when the job ends gets its outcome; whoever comes later is in another flight (R32).
+ * - A flight that has a job, or may get one, is the open one of its id: so there is one at most (R31). One that takes no
+ *   callers any more never joins again; its callers do.
  * - A token is known here from before its join is sent until its part is over (R30); then it has been left, finished, or
  *   named by the next join (R37).
  * - Only `become` assigns a state.
@@ -206,11 +208,7 @@ export class Flights {
     if (state._tag === "Alone") return this.land(flight, own(produced))
     // Nobody wanted it, or it was not this process's any more.
     flight.gaveUp = F.leaseOf(flight)?.token ?? flight.gaveUp
-    this.beginAgain(flight)
-  }
-
-  /** For those who have come meanwhile, if any. */
-  beginAgain(flight: Flight): void {
+    // For those who have come meanwhile, if any.
     if (flight.callers.size > 0) return this.begin(flight)
     this.become(flight, { _tag: "Ended" })
     this.leave(flight, flight.gaveUp)
@@ -230,7 +228,7 @@ export class Flights {
     }
     options.repeater.later({
       attempt: store.finish({ id, token, retentionMillis, ...produced }).pipe(
-        Effect.map((accepted) => settle(() => accepted ? this.land(flight, own(produced)) : this.beginAgain(flight))),
+        Effect.map((accepted) => settle(() => this.land(flight, accepted ? own(produced) : F.nobodys))),
         Effect.catchAll((error) =>
           error.reason === "Refused"
             // R38: whoever follows must not wait for what will not come.
@@ -286,7 +284,7 @@ export const make = (
     const fork = (effect: Effect.Effect<void>): void => void run(Effect.interruptible(effect))
     const repeater = yield* Repeater.make
     const flights = new Flights({ ...options, clock, fork, repeater })
-    flights.keeper.alarm = yield* Alarm.make(Effect.sync(() => flights.keeper.ring()))
+    flights.keeper.alarm = yield* Alarm.make(() => flights.keeper.ring())
     yield* readAll(options.store.inbox, (event) => News.onEvent(flights, event))
     // The last to be added, so the first to run: what stops is renewed until then (R31).
     yield* Effect.addFinalizer(() => flights.close)

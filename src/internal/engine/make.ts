@@ -30,7 +30,7 @@ export const make = (options: {
     const leaver = yield* Leaver.make({ store, commandTimeoutMillis, settle })
     const clock = yield* Effect.clock
     const keeper = new Keeper({ store, clock, commandTimeoutMillis, fork, leave: leaver.later, settle })
-    keeper.alarm = yield* Alarm.make(Effect.sync(() => Heartbeat.ring(keeper)))
+    keeper.alarm = yield* Alarm.make(() => Heartbeat.ring(keeper))
     yield* readAll(store.inbox, (event) => keeper.onEvent(event))
     const engine = new Engine(store, keeper, leaver, makeToken, commandTimeoutMillis)
     yield* Effect.addFinalizer(() => Effect.sync(() => engine.close()))

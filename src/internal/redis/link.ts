@@ -63,7 +63,7 @@ export const make = (
       Effect.sync(() => connection.client.on("connect", onConnect).on("close", onClose).on("error", onError)),
       (client) => Effect.sync(() => client.off("connect", onConnect).off("close", onClose).off("error", onError))
     )
-    link.alarm = yield* Alarm.make(Effect.sync(() => link.ring()))
+    link.alarm = yield* Alarm.make(() => link.ring())
     return link
   })
 
