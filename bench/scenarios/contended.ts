@@ -7,7 +7,8 @@ import type { ContendWork } from "../support/work.js"
 
 export const processes = 4
 const peers = ["redisSemaphore", "redlock", "redlockUniversal", "effectDistributedLock", "dlock12"] as const
-const queues: ReadonlyArray<ContenderId> = ["ours", "tokenList", "luaQueue", "luaQueueFibers", ...peers]
+const floors = ["protocol", "protocolFibers", "tokenList", "luaQueue", "luaQueueFibers"] as const
+const queues: ReadonlyArray<ContenderId> = ["ours", ...floors, ...peers]
 
 let keys = 0
 
@@ -92,7 +93,7 @@ export const zeroHold = (quick: boolean): Scenario => ({
 
 export const semaphore = (quick: boolean): Scenario => ({
   title: "A semaphore of 4, 32 contenders in 4 processes, each holds for 1 ms",
-  contenders: ["ours", "tokenList", "luaQueue", "luaQueueFibers", "redisSemaphore", "effectDistributedLock"],
+  contenders: ["ours", ...floors, "redisSemaphore", "effectDistributedLock"],
   rounds: quick ? 2 : 4,
   warmups: quick ? 0 : 1,
   play: (group) =>

@@ -70,7 +70,7 @@ export const fanout = (options: FanoutOptions, quick: boolean): Scenario => ({
   title: `Fanout in 4 processes, ${options.ids === 1 ? "one id" : `${options.ids} ids at once`}, ${
     options.callers.toLocaleString("en-US")
   } callers each`,
-  contenders: ["ours", "luaQueue", "luaQueueFibers", "dlock12"],
+  contenders: ["ours", "protocol", "protocolFibers", "luaQueue", "luaQueueFibers", "dlock12"],
   rounds: quick ? 2 : 9,
   warmUp: async (group) => {
     for (let round = 0; round < (quick ? 1 : 10); round++) {

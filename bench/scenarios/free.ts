@@ -37,7 +37,17 @@ const peers = ["redisSemaphore", "redlock", "redlockUniversal", "effectDistribut
 
 export const oneAfterTheOther = (quick: boolean): Scenario => ({
   title: "A free lock, acquired and released, one after the other",
-  contenders: ["raw", "ours", "oursByPromise", "rawEffect", "tokenList", "luaQueue", ...peers],
+  contenders: [
+    "raw",
+    "ours",
+    "oursByPromise",
+    "rawEffect",
+    "protocol",
+    "protocolFibers",
+    "tokenList",
+    "luaQueue",
+    ...peers
+  ],
   rounds: quick ? 5 : 11,
   play: cycles(1, quick ? 500 : 2_000, quick ? 4_000 : 20_000),
   columns,
@@ -50,7 +60,18 @@ export const oneAfterTheOther = (quick: boolean): Scenario => ({
 
 export const atOnce = (count: number, quick: boolean): Scenario => ({
   title: `${count} free locks at once, each on a key of its own`,
-  contenders: ["raw", "ours", "oursByPromise", "rawEffect", "rawPipelined", "tokenList", "luaQueue", ...peers],
+  contenders: [
+    "raw",
+    "ours",
+    "oursByPromise",
+    "rawEffect",
+    "protocol",
+    "protocolFibers",
+    "rawPipelined",
+    "tokenList",
+    "luaQueue",
+    ...peers
+  ],
   rounds: quick ? 2 : 7,
   play: cycles(count, quick ? 2_000 : 6_000, quick ? 2_000 : 30_000),
   columns,
@@ -59,7 +80,17 @@ export const atOnce = (count: number, quick: boolean): Scenario => ({
 
 export const several = (quick: boolean): Scenario => ({
   title: "8 free keys at once, all or none, one after the other",
-  contenders: ["raw", "ours", "oursByPromise", "rawEffect", "redlock", "redlockUniversal", "dlock12"],
+  contenders: [
+    "raw",
+    "ours",
+    "oursByPromise",
+    "rawEffect",
+    "protocol",
+    "protocolFibers",
+    "redlock",
+    "redlockUniversal",
+    "dlock12"
+  ],
   rounds: quick ? 3 : 9,
   play: async (group, round) => {
     const times = round === 0 ? quick ? 1_000 : 8_000 : quick ? 300 : 600

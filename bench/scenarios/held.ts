@@ -20,7 +20,7 @@ export const hold = (group: Group, count: number, atLeastMillis: number) => {
 export const holders = (quick: boolean): ReadonlyArray<ContenderId> =>
   quick
     ? ["ours", "luaQueue", "redisSemaphore"]
-    : ["ours", "luaQueue", "redisSemaphore", "redlock", "redlockUniversal", "effectDistributedLock"]
+    : ["ours", "protocol", "luaQueue", "redisSemaphore", "redlock", "redlockUniversal", "effectDistributedLock"]
 
 export const held = (quick: boolean): Scenario => ({
   title: "10,000 held leases, renewed",

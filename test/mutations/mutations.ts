@@ -737,6 +737,12 @@ const lua = [
   ]),
   ...inFile("src/internal/redis/scripts.ts", [
     [
+      "a renewal that fails half-way fails its batch",
+      "R8",
+      "attempt(renewAlone, keysOf(index), mine[1])",
+      "renewAlone(keysOf(index), mine[1])"
+    ],
+    [
       "a full Redis refuses a renewal",
       "R8",
       "full Redis (R8).\n      call(\"HDEL\", lock.state, \"#\")",

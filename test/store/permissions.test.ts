@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import { redis } from "../support/redisServer.js"
 import { allKeys } from "../support/redisSpy.js"
 import { connectRedis, keysOf } from "./backends.js"
-import { Client, granted, held, target, waiting } from "./world.js"
+import { Client, granted, held, long, target, waiting } from "./world.js"
 
 /** Before 7.2 a script that may not run a command is told so in other words. */
 const noPermission = /NOPERM|The user executing the script can't run this command/
@@ -64,6 +64,23 @@ describe("a user without", () => {
         granted(yield* admin.once("B"))
       }))
   }
+
+  it.scopedLive("zadd hears of the renewal that needs it, and has the others of its batch (R8)", () =>
+    Effect.gen(function*() {
+      const { admin, limited } = yield* world("-zadd")
+      granted(yield* admin.once("A", { ttl: long / 2 }))
+      granted(yield* admin.once("B", { key: "other" }))
+      const items = [["A", key], ["B", "other"]].map(([token, key]) => ({
+        ...{ target: target(key!), token: token!, livenessMillis: long },
+        // A's end moves. B's stays where it is, so nothing is written.
+        ttlMillis: token === "A" ? long : long / 2
+      }))
+      const { answer: [a, b] } = yield* limited.store.refresh({ items, subscribed: true })
+      assert(a?._tag === "Failed")
+      assert.match(a.error.message, noPermission)
+      held(b!)
+      held(yield* admin.refresh("A"))
+    }))
 
   for (
     const [what, rules] of [
