@@ -273,7 +273,14 @@ const engine = [
   ...inFile("src/internal/engine/leaver.ts", []),
   ...inFile("src/internal/alarm.ts", [
     ["the wall clock judges", "R23", "Number(clock.unsafeCurrentTimeNanos()) / 1e6", "clock.unsafeCurrentTimeMillis()"],
-    ["the alarm cannot be set to ring earlier", "4.5", "if (at >= ringsAt) return", "if (ringsAt < Infinity) return"]
+    ["the alarm cannot be set to ring earlier", "4.5", "if (at >= ringsAt) return", "if (ringsAt < Infinity) return"],
+    [
+      "an alarm rings inside the step that sets it",
+      "4.5",
+      "fork(sleepThenRing, { immediate: false })",
+      "fork(sleepThenRing)"
+    ],
+    ["an alarm that is moved rings twice", "4.5", "sleeper?.unsafeInterruptAsFork(FiberId.none)", ""]
   ]),
   ...inFile("src/internal/lock.ts", [
     ["a guarded effect is not interrupted", "4.4", "fiber.unsafeInterruptAsFork(FiberId.none)", ""]
