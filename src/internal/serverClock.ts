@@ -10,8 +10,8 @@ export interface ServerClock {
   readonly synchronized: () => boolean
   /** The server showed `serverMillis` at some moment between the two. */
   readonly learn: (serverMillis: number, sentAt: number, receivedAt: number) => void
-  /** An upper bound of what the server shows at the local time `now`. */
-  readonly atMost: (now: number) => number
+  /** An upper bound of what the server shows at a local time, before or after what was learned last. */
+  readonly atMost: (at: number) => number
 }
 
 const drift = 0.01
@@ -19,7 +19,7 @@ const drift = 0.01
 export const make = (): ServerClock => {
   let offset: number | undefined
   let learnedAt = 0
-  const offsetAt = (now: number): number => (offset ?? 0) + drift * Math.max(0, now - learnedAt)
+  const offsetAt = (at: number): number => (offset ?? 0) + drift * Math.abs(at - learnedAt)
   return {
     synchronized: () => offset !== undefined,
     learn: (serverMillis, sentAt, receivedAt) => {
@@ -30,6 +30,6 @@ export const make = (): ServerClock => {
       learnedAt = receivedAt
     },
     // One millisecond more: the server's reading was rounded down.
-    atMost: (now) => Math.ceil(now + offsetAt(now)) + 1
+    atMost: (at) => Math.ceil(at + offsetAt(at)) + 1
   }
 }

@@ -625,7 +625,8 @@ const client = [
     ]
   ]),
   ...inFile("src/internal/serverClock.ts", [
-    ["notAfter lies in the past", "R3", "Math.ceil(now + offsetAt(now)) + 1", "Math.ceil(offset ?? 0)"]
+    ["notAfter lies in the past", "R3", "Math.ceil(at + offsetAt(at)) + 1", "Math.ceil(offset ?? 0)"],
+    ["clocks do not drift before the last reply", "R32", "Math.abs(at - learnedAt)", "Math.max(0, at - learnedAt)"]
   ]),
   ...inFile("src/internal/redis/link.ts", [
     [
