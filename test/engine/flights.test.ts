@@ -8,7 +8,7 @@ import { settleFibers } from "./handStore.js"
 const drift = (millis: number) => millis * 0.01 + 2
 
 describe("a flight that is led", () => {
-  it.scoped("gives its callers the outcome when the job ends, before finish is answered", () =>
+  it.scoped("R32: gives its callers the outcome when the store has been told, so who calls after them finds no flight", () =>
     Effect.gen(function*() {
       const { call, finish, join } = yield* setup
       const a = yield* call()
@@ -16,9 +16,28 @@ describe("a flight that is led", () => {
       asked.reply(leads())
       yield* settleFibers
       yield* a.end("x")
+      const told = yield* finish.next
+      assert.deepInclude(told.input, { id: "id", token: asked.input.token, payload: "x" })
+      assert.isTrue(yield* isWaiting(a.fiber))
+      told.reply(true)
       assert.strictEqual(yield* payloadOf(a.fiber), "x")
-      const { input } = yield* finish.next
-      assert.deepInclude(input, { id: "id", token: asked.input.token, payload: "x" })
+    }))
+
+  it.scoped("R33: gives its callers the outcome at once when the store cannot be told, or when the service closes", () =>
+    Effect.gen(function*() {
+      const { call, finish, flights, join } = yield* setup
+      const a = yield* call()
+      ;(yield* join.next).reply(leads())
+      yield* settleFibers
+      yield* a.end("x")
+      ;(yield* finish.next).fail()
+      assert.strictEqual(yield* payloadOf(a.fiber), "x")
+      const b = yield* call()
+      ;(yield* join.next).reply(leads())
+      yield* settleFibers
+      yield* b.end("y")
+      yield* flights.close
+      assert.strictEqual(yield* payloadOf(b.fiber), "y")
     }))
 
   it.scoped("R32: takes no new callers from the moment its job has ended, before finish is answered", () =>
@@ -65,9 +84,9 @@ describe("a flight that is led", () => {
         })
         const fiber = yield* Effect.fork(fanout("id", Effect.succeed(1)))
         ;(yield* join.next).reply(leads())
-        assert.strictEqual(yield* Fiber.join(fiber), 1)
         const asked = yield* finish.next
         asked.reply(true)
+        assert.strictEqual(yield* Fiber.join(fiber), 1)
         assert.strictEqual(asked.input.retentionMillis, stays)
       }
     }))
@@ -213,7 +232,7 @@ describe("a flight that is led", () => {
       assert.strictEqual(join.calls.length, 0)
       second.reply(leads())
       yield* settleFibers
-      yield* b.end("next")
+      yield* b.finish("next")
       assert.deepStrictEqual([yield* payloadOf(a.fiber), yield* payloadOf(b.fiber)], ["next", "next"])
       assert.deepStrictEqual([a.started(), b.started()], [1, 1])
     }))
@@ -250,7 +269,7 @@ describe("a flight that is led", () => {
       question.reply([leads(0)])
       yield* settleFibers
       assert.strictEqual(a.interrupted(), 0)
-      yield* a.end("x")
+      yield* a.finish("x")
       assert.strictEqual(yield* payloadOf(b.fiber), "x")
       assert.strictEqual(b.started(), 0)
     }))
@@ -279,7 +298,7 @@ describe("a flight that is led", () => {
       assert.strictEqual(second.input.gaveUp, first.input.token)
       second.reply(leads())
       yield* settleFibers
-      yield* b.end("next")
+      yield* b.finish("next")
       assert.strictEqual(yield* payloadOf(b.fiber), "next")
     }))
 
@@ -342,7 +361,7 @@ describe("a flight that is followed", () => {
       const next = yield* join.next
       next.reply(leads())
       yield* settleFibers
-      yield* after.end("y")
+      yield* after.finish("y")
       assert.strictEqual(yield* payloadOf(after.fiber), "y")
     }))
 
@@ -392,8 +411,10 @@ describe("a flight that is followed", () => {
       yield* settleFibers
       assert.deepStrictEqual([gone.started(), b.started(), c.started()], [0, 1, 0])
       yield* b.end("x")
+      const told = yield* finish.next
+      told.reply(true)
       assert.strictEqual(yield* payloadOf(c.fiber), "x")
-      assert.strictEqual((yield* finish.next).input.token, asked.input.token)
+      assert.strictEqual(told.input.token, asked.input.token)
     }))
 
   it.scoped("R25: is read again after the subscriber is back, and every second while it is not", () =>
@@ -470,7 +491,7 @@ describe("a flight that is followed", () => {
       second.reply(leads())
       yield* settleFibers
       assert.strictEqual(a.started(), 0)
-      yield* b.end("next")
+      yield* b.finish("next")
       assert.deepStrictEqual([yield* payloadOf(a.fiber), yield* payloadOf(b.fiber)], ["next", "next"])
     }))
 
@@ -562,7 +583,7 @@ describe("a join", () => {
       assert.strictEqual(flights.live.size, 1)
       asked.reply(leads())
       yield* settleFibers
-      yield* first.end("x")
+      yield* first.finish("x")
       for (const { fiber } of callers) assert.strictEqual(yield* payloadOf(fiber), "x")
     }))
 
@@ -597,7 +618,7 @@ describe("forged and stale messages", () => {
       }
       assert.isTrue(yield* isWaiting(a.fiber))
       assert.strictEqual(a.interrupted(), 0)
-      yield* a.end("x")
+      yield* a.finish("x")
       assert.strictEqual(yield* payloadOf(a.fiber), "x")
       yield* send({ ...outcome("stale"), token: asked.input.token })
       assert.strictEqual(flights.live.size, 0)

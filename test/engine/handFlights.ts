@@ -124,13 +124,23 @@ export const setup = Effect.gen(function*() {
         onRole: undefined,
         ...options
       }
+      const end = (payload: string) =>
+        Effect.zipRight(Deferred.succeed(produced, { payload, keepMillis: 0 }), settleFibers)
       const fiber = yield* Effect.fork(ask(flights, "id", caller, options.alone))
       yield* settleFibers
       return {
         fiber,
         started: () => started,
         interrupted: () => interrupted,
-        end: (payload: string) => Effect.zipRight(Deferred.succeed(produced, { payload, keepMillis: 0 }), settleFibers)
+        /** The job ends. */
+        end,
+        /** The job ends, and the store has been told. */
+        finish: (payload: string) =>
+          end(payload).pipe(
+            Effect.zipRight(finish.next),
+            Effect.tap((asked) => Effect.sync(() => asked.reply(true))),
+            Effect.zipRight(settleFibers)
+          )
       }
     })
   return { flights, join, refresh, finish, refuse, leave, fetch, send, call }

@@ -367,14 +367,26 @@ const model = [
     [
       "who comes after the end is in the flight",
       "R32",
-      "if (state._tag === \"Late\" || state._tag === \"Fetching\" || state._tag === \"Ended\") {",
+      "if (state._tag === \"Finishing\" || state._tag === \"Fetching\" || state._tag === \"Ended\") {",
       "if (state._tag === \"Ended\" && flight.alone) {"
     ],
     [
-      "a job that ended in time waits for the store",
+      "what the store says decides over a job that ended in time",
       "R33",
-      "if (now < deadline) this.land(flight, own(produced))",
-      "if (now < 0) this.land(flight, own(produced))"
+      "const landing = now < deadline ? own(produced) : undefined",
+      "const landing = now < 0 ? own(produced) : undefined"
+    ],
+    [
+      "callers have the outcome before the store is told",
+      "R32",
+      "this.become(flight, { _tag: \"Finishing\", token, landing })",
+      "this.become(flight, { _tag: \"Finishing\", token, landing })\n    if (landing) this.land(flight, landing)"
+    ],
+    [
+      "callers wait for a store that cannot be told",
+      "R33",
+      "if (landing !== undefined && flight.state._tag === \"Finishing\") this.land(flight, landing)",
+      ""
     ],
     [
       "a flight that takes no callers joins again beside the open one",

@@ -1,7 +1,7 @@
 /**
  * What one process knows of the flight of one id: the state machine of fanout, and those who wait for its end.
  *
- *   Joining --> Leading --------> Late --> Ended
+ *   Joining --> Leading --------> Finishing --> Ended
  *    ^   |       ^   |
  *    |   +--> Following --------> Fetching --> Ended
  *    |             |
@@ -62,7 +62,7 @@ export type State =
   | Leading
   | Following
   | Fetching
-  | Late
+  | Finishing
   | Stopping
   | Alone
   | Ended
@@ -104,10 +104,12 @@ export interface Fetching {
   readonly giveUpAt: number
 }
 
-/** The job ended when the lease was over already. The store says whether that was too late (R33). */
-export interface Late {
-  readonly _tag: "Late"
+/** The job has ended, and the store is told. */
+export interface Finishing {
+  readonly _tag: "Finishing"
   readonly token: string
+  /** What it came to, if that was in time. Or else the store says whether it was too late (R33). */
+  readonly landing: Landing | undefined
 }
 
 /** Nobody wants the job any more, or its lease is lost: it was interrupted, and has not ended yet (R31). */

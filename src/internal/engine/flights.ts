@@ -72,7 +72,7 @@ export class Flights {
     if (tokenBefore !== undefined && tokenBefore !== token) this.byToken.delete(tokenBefore)
     if (token !== undefined) this.byToken.set(token, flight)
     // R32: the flight has ended, here or elsewhere. Who comes from now on is not in it.
-    if (state._tag === "Late" || state._tag === "Fetching" || state._tag === "Ended") {
+    if (state._tag === "Finishing" || state._tag === "Fetching" || state._tag === "Ended") {
       const open = flight.alone ? this.alone : this.shared
       if (open.get(flight.id) === flight) open.delete(flight.id)
     }
@@ -214,27 +214,34 @@ export class Flights {
     this.leave(flight, flight.gaveUp)
   }
 
+  /**
+   * Callers have the outcome when the store has been told, or could not be: who calls because one of them has it, in
+   * whatever process, does not find the flight under way (R32).
+   */
   finish(flight: Flight, { deadline, token }: Leading, produced: Produced): void {
     const { finishing, options, store } = this
     const { id, retentionMillis } = flight
     const now = this.keeper.now()
     // R33: in time. Whatever the store says to it, these callers have their outcome.
-    if (now < deadline) this.land(flight, own(produced))
-    else this.become(flight, { _tag: "Late", token })
+    const landing = now < deadline ? own(produced) : undefined
+    this.become(flight, { _tag: "Finishing", token, landing })
     finishing.set(id, token)
-    const settle = (late: () => void): void => {
+    const settle = (otherwise: () => void): void => {
       if (finishing.get(id) === token) finishing.delete(id)
-      if (flight.state._tag === "Late") late()
+      if (flight.state._tag !== "Finishing") return
+      if (landing !== undefined) this.land(flight, landing)
+      else otherwise()
     }
     options.repeater.later({
       attempt: store.finish({ id, token, retentionMillis, ...produced }).pipe(
         Effect.map((accepted) => settle(() => this.land(flight, accepted ? own(produced) : F.nobodys))),
-        Effect.catchAll((error) =>
-          error.reason === "Refused"
+        Effect.catchAll((error) => {
+          if (landing !== undefined && flight.state._tag === "Finishing") this.land(flight, landing)
+          return error.reason === "Refused"
             // R38: whoever follows must not wait for what will not come.
             ? Effect.map(store.refuse({ id, token }), () => settle(() => this.fail(flight, error)))
             : Effect.fail(error)
-        )
+        })
       ),
       until: Math.max(now, deadline) + options.commandTimeoutMillis,
       onGivenUp: (cause) => settle(() => this.fail(flight, Errors.ofCause(cause)))
@@ -247,10 +254,11 @@ export class Flights {
       this.closed = true
       const jobs = Array.from(this.live).flatMap((flight) => {
         const { state } = flight
+        if (state._tag === "Finishing" && state.landing !== undefined) this.land(flight, state.landing)
         wakeAll(flight, Effect.fail(Errors.closed("fanout")))
         if (!("job" in state)) {
           this.become(flight, { _tag: "Ended" })
-          if (state._tag !== "Late" && state._tag !== "Ended") this.leave(flight, state.token, flight.gaveUp)
+          if (state._tag !== "Finishing" && state._tag !== "Ended") this.leave(flight, state.token, flight.gaveUp)
           return []
         }
         if (state._tag !== "Stopping") this.stop(flight, state.job, F.leaseOf(flight))
