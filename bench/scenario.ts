@@ -60,3 +60,11 @@ export interface Sweep {
   readonly points: ReadonlyArray<number>
   readonly play: (group: Group, point: number) => Promise<Sample["figures"]>
 }
+
+const leftOut: ReadonlySet<ContenderId> = new Set(
+  ["protocol", "protocolFibers", "redlockUniversal", "effectDistributedLock"]
+)
+
+/** A quick look is a minute: without those who take longest, and the finer floors. */
+export const playing = (quick: boolean, all: ReadonlyArray<ContenderId>): ReadonlyArray<ContenderId> =>
+  quick ? all.filter((id) => !leftOut.has(id)) : all

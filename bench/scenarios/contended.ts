@@ -1,6 +1,7 @@
 /** One lock, or a few permits, and many in four processes who want them: how fast, how fairly, and at what cost. */
 import type { ContenderId } from "../contenders/index.js"
 import type { Scenario } from "../scenario.js"
+import { playing } from "../scenario.js"
 import type { Group } from "../support/group.js"
 import { ofContention } from "../support/samples.js"
 import type { ContendWork } from "../support/work.js"
@@ -29,10 +30,10 @@ export const contend = async (
 
 export const handoff = (quick: boolean): Scenario => ({
   title: "32 waiters in 4 processes, each holds for 1 ms once: how long the lock is idle from one to the next",
-  contenders: queues,
-  rounds: quick ? 7 : 25,
+  contenders: playing(quick, queues),
+  rounds: quick ? 4 : 25,
   warmups: 2,
-  warmUp: (group) => contend(group, { waiters: 32, holdMillis: 0, millis: quick ? 1_500 : 12_000 }),
+  warmUp: (group) => contend(group, { waiters: 32, holdMillis: 0, millis: quick ? 800 : 12_000 }),
   play: (group) => contend(group, { waiters: 32, holdMillis: 1, millis: 0 }),
   columns: [
     { figure: "idle", title: "ms idle a handover" },
@@ -49,7 +50,7 @@ export const handoff = (quick: boolean): Scenario => ({
 
 export const cycling = (waiters: number, quick: boolean): Scenario => ({
   title: `${waiters.toLocaleString("en-US")} waiters in 4 processes, again and again, each holds for 1 ms`,
-  contenders: waiters > 32 ? ["ours", "tokenList", "luaQueue"] : queues,
+  contenders: waiters > 32 ? ["ours", "tokenList", "luaQueue"] : playing(quick, queues),
   rounds: waiters > 32 ? quick ? 1 : 2 : quick ? 2 : 4,
   warmups: quick || waiters > 32 ? 0 : 1,
   play: (group) => contend(group, { waiters, holdMillis: 1, millis: quick ? 700 : waiters > 32 ? 4_000 : 1_500 }),
@@ -75,7 +76,7 @@ export const cycling = (waiters: number, quick: boolean): Scenario => ({
 
 export const zeroHold = (quick: boolean): Scenario => ({
   title: "The same with 32 waiters and a hold of 0 ms: handovers to another waiter",
-  contenders: queues,
+  contenders: playing(quick, queues),
   rounds: quick ? 2 : 4,
   warmups: quick ? 0 : 1,
   play: (group) => contend(group, { waiters: 32, holdMillis: 0, millis: quick ? 500 : 1_200 }),
@@ -93,7 +94,7 @@ export const zeroHold = (quick: boolean): Scenario => ({
 
 export const semaphore = (quick: boolean): Scenario => ({
   title: "A semaphore of 4, 32 contenders in 4 processes, each holds for 1 ms",
-  contenders: ["ours", ...floors, "redisSemaphore", "effectDistributedLock"],
+  contenders: playing(quick, ["ours", ...floors, "redisSemaphore", "effectDistributedLock"]),
   rounds: quick ? 2 : 4,
   warmups: quick ? 0 : 1,
   play: (group) =>

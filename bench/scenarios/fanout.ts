@@ -1,5 +1,6 @@
 /** One job for many callers in four processes: what they wait beyond the job, and what that costs. */
 import type { Sample, Scenario } from "../scenario.js"
+import { playing } from "../scenario.js"
 import type { Group } from "../support/group.js"
 import type { Run } from "../support/work.js"
 import { processes } from "./contended.js"
@@ -70,7 +71,7 @@ export const fanout = (options: FanoutOptions, quick: boolean): Scenario => ({
   title: `Fanout in 4 processes, ${options.ids === 1 ? "one id" : `${options.ids} ids at once`}, ${
     options.callers.toLocaleString("en-US")
   } callers each`,
-  contenders: ["ours", "protocol", "protocolFibers", "luaQueue", "luaQueueFibers", "dlock12"],
+  contenders: playing(quick, ["ours", "protocol", "protocolFibers", "luaQueue", "luaQueueFibers", "dlock12"]),
   rounds: quick ? 2 : 9,
   warmUp: async (group) => {
     for (let round = 0; round < (quick ? 1 : 10); round++) {

@@ -1,5 +1,6 @@
 /** Free locks, taken and given back: what the library and what Effect cost beside two commands. */
 import type { Scenario, Target } from "../scenario.js"
+import { playing } from "../scenario.js"
 import { ofCycles } from "../support/samples.js"
 
 const columns: Scenario["columns"] = [
@@ -37,7 +38,7 @@ const peers = ["redisSemaphore", "redlock", "redlockUniversal", "effectDistribut
 
 export const oneAfterTheOther = (quick: boolean): Scenario => ({
   title: "A free lock, acquired and released, one after the other",
-  contenders: [
+  contenders: playing(quick, [
     "raw",
     "ours",
     "oursByPromise",
@@ -47,9 +48,9 @@ export const oneAfterTheOther = (quick: boolean): Scenario => ({
     "tokenList",
     "luaQueue",
     ...peers
-  ],
-  rounds: quick ? 5 : 11,
-  play: cycles(1, quick ? 500 : 2_000, quick ? 4_000 : 20_000),
+  ]),
+  rounds: quick ? 3 : 11,
+  play: cycles(1, quick ? 500 : 2_000, quick ? 1_500 : 20_000),
   columns,
   targets: [
     share("of raw, inside one Effect program", 0.9),
@@ -60,7 +61,7 @@ export const oneAfterTheOther = (quick: boolean): Scenario => ({
 
 export const atOnce = (count: number, quick: boolean): Scenario => ({
   title: `${count} free locks at once, each on a key of its own`,
-  contenders: [
+  contenders: playing(quick, [
     "raw",
     "ours",
     "oursByPromise",
@@ -71,7 +72,7 @@ export const atOnce = (count: number, quick: boolean): Scenario => ({
     "tokenList",
     "luaQueue",
     ...peers
-  ],
+  ]),
   rounds: quick ? 2 : 7,
   play: cycles(count, quick ? 2_000 : 6_000, quick ? 2_000 : 30_000),
   columns,
@@ -80,7 +81,7 @@ export const atOnce = (count: number, quick: boolean): Scenario => ({
 
 export const several = (quick: boolean): Scenario => ({
   title: "8 free keys at once, all or none, one after the other",
-  contenders: [
+  contenders: playing(quick, [
     "raw",
     "ours",
     "oursByPromise",
@@ -90,7 +91,7 @@ export const several = (quick: boolean): Scenario => ({
     "redlock",
     "redlockUniversal",
     "dlock12"
-  ],
+  ]),
   rounds: quick ? 3 : 9,
   play: async (group, round) => {
     const times = round === 0 ? quick ? 1_000 : 8_000 : quick ? 300 : 600
