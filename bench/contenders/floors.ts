@@ -5,7 +5,7 @@ import { randomUUID } from "node:crypto"
 import { setTimeout as sleep } from "node:timers/promises"
 import type { Contender, Session } from "../contender.js"
 import { counted } from "../support/counting.js"
-import { contentions, cycles, effectContentions, fiberEach } from "../support/loops.js"
+import { contentions, cycles, effectContentions, effectFlown, flown, sharing } from "../support/loops.js"
 import { enter, finish, join, leave, load, renewAll } from "../support/scripts.js"
 
 export const tokenList: Contender = {
@@ -84,7 +84,6 @@ const holder = async (client: Redis): Promise<Session["hold"]> => {
 /** The flights of a process by two scripts: those who ask while one is under way share its promise. */
 const flightsOf = async (client: Redis, { channel, told }: Awaited<ReturnType<typeof subscribe>>) => {
   const [joins, finishes] = await Promise.all([load(client, join), load(client, finish)])
-  const flights = new Map<string, Promise<string>>()
   const fly = async (id: string, job: () => Promise<string>) => {
     const mine = told(id)
     if (await joins([id, `${id}:followers`], channel) === 0) return mine
@@ -92,11 +91,7 @@ const flightsOf = async (client: Redis, { channel, told }: Awaited<ReturnType<ty
     await finishes([id, `${id}:followers`], `${id}\n${result}`)
     return result
   }
-  return (id: string, job: () => Promise<string>) => {
-    const flight = flights.get(id) ?? fly(id, job).finally(() => flights.delete(id))
-    flights.set(id, flight)
-    return flight
-  }
+  return sharing(fly)
 }
 
 /** Places in queues, by two scripts. */
@@ -122,8 +117,7 @@ export const luaQueue: Contender = {
       cycle: cycles(takeOf(1)),
       contend: contentions(takeOf(1)),
       semaphore: (work) => contentions(takeOf(work.permits))(work),
-      fanout: ({ callers, ids, job, landed }) =>
-        Promise.all(ids.flatMap((id) => Array.from({ length: callers }, () => ask(id, () => job(id)).then(landed)))),
+      fanout: flown(ask),
       hold: await holder(client)
     }
   }
@@ -148,13 +142,7 @@ export const luaQueueFibers: Contender = {
     return {
       contend: (work) => Effect.runPromise(contendFor(1)(work)),
       semaphore: (work) => Effect.runPromise(contendFor(work.permits)(work)),
-      fanout: ({ callers, ids, job, landed }) =>
-        fiberEach(
-          Effect.runFork,
-          ids.flatMap((id) =>
-            Array.from({ length: callers }, () => Effect.map(Effect.promise(() => ask(id, () => job(id))), landed))
-          )
-        )
+      fanout: effectFlown(Effect, ask)
     }
   }
 }

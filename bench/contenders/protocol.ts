@@ -15,7 +15,16 @@ import * as Wire from "../../src/internal/redis/wire.js"
 import { maxBatch } from "../../src/internal/store.js"
 import type { Contender, Session } from "../contender.js"
 import { counted } from "../support/counting.js"
-import { contentions, cycles, effectContentions, effectCycles, fiberEach, multis } from "../support/loops.js"
+import {
+  contentions,
+  cycles,
+  effectContentions,
+  effectCycles,
+  effectFlown,
+  flown,
+  multis,
+  sharing
+} from "../support/loops.js"
 
 const defaultTtlMillis = 10_000
 const livenessMillis = 30_000
@@ -112,7 +121,6 @@ const holder = (connected: Connected): Session["hold"] => async (keys, ttlMillis
 
 /** The flights of a process: those who ask while one is under way share its promise. */
 const flightsOf = ({ forget, inbox, send, told }: Connected) => {
-  const flights = new Map<string, Promise<string>>()
   const fly = async (id: string, job: () => Promise<string>): Promise<string> => {
     const token = randomUUID()
     const mine = told(token)
@@ -125,11 +133,7 @@ const flightsOf = ({ forget, inbox, send, told }: Connected) => {
     await send(finish, { flight, token, payload, notAfter: soon(), retentionMillis: 15_000, keepMillis: 0 })
     return result
   }
-  return (id: string, job: () => Promise<string>) => {
-    const flight = flights.get(id) ?? fly(id, job).finally(() => flights.delete(id))
-    flights.set(id, flight)
-    return flight
-  }
+  return sharing(fly)
 }
 
 export const protocol: Contender = {
@@ -137,15 +141,13 @@ export const protocol: Contender = {
   options: "the scripts of effect-dlock, sent from plain promises, with nothing around them",
   open: async (url) => {
     const connected = await connect(url)
-    const ask = flightsOf(connected)
     const takeOf = (limit: number) => async (key: string) => (await take(connected, [key], limit)).give
     return {
       cycle: cycles(takeOf(1)),
       multi: multis(async (keys) => (await take(connected, keys, 1)).give),
       contend: contentions(takeOf(1)),
       semaphore: (work) => contentions(takeOf(work.permits))(work),
-      fanout: ({ callers, ids, job, landed }) =>
-        Promise.all(ids.flatMap((id) => Array.from({ length: callers }, () => ask(id, () => job(id)).then(landed)))),
+      fanout: flown(flightsOf(connected)),
       hold: holder(connected)
     }
   }
@@ -158,33 +160,22 @@ export const protocolFibers: Contender = {
     + "of a flight that is one fiber. Less than this no library in Effect can cost that follows the same rules.",
   open: async (url) => {
     const connected = await connect(url)
-    const ask = flightsOf(connected)
-    const inScope = (limit: number) => (key: string) =>
+    const inScope = (keys: ReadonlyArray<string>, limit: number) =>
       Effect.as(
         Effect.acquireRelease(
-          Effect.promise(() => take(connected, [key], limit)),
+          Effect.promise(() => take(connected, keys, limit)),
           ({ give }) => Effect.promise(give)
         ),
         { fence: undefined }
       )
+    const takeOf = (limit: number) => (key: string) => inScope([key], limit)
     return {
-      cycle: (work) => Effect.runPromise(effectCycles(Effect, inScope(1))(work)),
-      multi: ({ body, keys, times }) => {
-        const taken = Effect.acquireRelease(
-          Effect.promise(() => take(connected, keys, 1)),
-          ({ give }) => Effect.promise(give)
-        )
-        return Effect.runPromise(Effect.repeatN(Effect.scoped(Effect.map(taken, body)), times - 1))
-      },
-      contend: (work) => Effect.runPromise(effectContentions(Effect, inScope(1))(work)),
-      semaphore: (work) => Effect.runPromise(effectContentions(Effect, inScope(work.permits))(work)),
-      fanout: ({ callers, ids, job, landed }) =>
-        fiberEach(
-          Effect.runFork,
-          ids.flatMap((id) =>
-            Array.from({ length: callers }, () => Effect.map(Effect.promise(() => ask(id, () => job(id))), landed))
-          )
-        )
+      cycle: (work) => Effect.runPromise(effectCycles(Effect, takeOf(1))(work)),
+      multi: ({ body, keys, times }) =>
+        Effect.runPromise(Effect.repeatN(Effect.scoped(Effect.map(inScope(keys, 1), body)), times - 1)),
+      contend: (work) => Effect.runPromise(effectContentions(Effect, takeOf(1))(work)),
+      semaphore: (work) => Effect.runPromise(effectContentions(Effect, takeOf(work.permits))(work)),
+      fanout: effectFlown(Effect, flightsOf(connected))
     }
   }
 }

@@ -34,21 +34,13 @@ const share = (what: string, atLeast: number, by: Target["by"] = "ours"): Target
   atLeast
 })
 
+/** The library, and what it is made of. */
+const made = ["raw", "ours", "oursByPromise", "rawEffect", "protocol", "protocolFibers"] as const
 const peers = ["redisSemaphore", "redlock", "redlockUniversal", "effectDistributedLock", "dlock12"] as const
 
 export const oneAfterTheOther = (quick: boolean): Scenario => ({
   title: "A free lock, acquired and released, one after the other",
-  contenders: playing(quick, [
-    "raw",
-    "ours",
-    "oursByPromise",
-    "rawEffect",
-    "protocol",
-    "protocolFibers",
-    "tokenList",
-    "luaQueue",
-    ...peers
-  ]),
+  contenders: playing(quick, [...made, "tokenList", "luaQueue", ...peers]),
   rounds: quick ? 3 : 11,
   play: cycles(1, quick ? 500 : 2_000, quick ? 1_500 : 20_000),
   columns,
@@ -61,18 +53,7 @@ export const oneAfterTheOther = (quick: boolean): Scenario => ({
 
 export const atOnce = (count: number, quick: boolean): Scenario => ({
   title: `${count} free locks at once, each on a key of its own`,
-  contenders: playing(quick, [
-    "raw",
-    "ours",
-    "oursByPromise",
-    "rawEffect",
-    "protocol",
-    "protocolFibers",
-    "rawPipelined",
-    "tokenList",
-    "luaQueue",
-    ...peers
-  ]),
+  contenders: playing(quick, [...made, "rawPipelined", "tokenList", "luaQueue", ...peers]),
   rounds: quick ? 2 : 7,
   play: cycles(count, quick ? 2_000 : 6_000, quick ? 2_000 : 30_000),
   columns,
@@ -82,12 +63,7 @@ export const atOnce = (count: number, quick: boolean): Scenario => ({
 export const several = (quick: boolean): Scenario => ({
   title: "8 free keys at once, all or none, one after the other",
   contenders: playing(quick, [
-    "raw",
-    "ours",
-    "oursByPromise",
-    "rawEffect",
-    "protocol",
-    "protocolFibers",
+    ...made,
     "redlock",
     "redlockUniversal",
     "dlock12"

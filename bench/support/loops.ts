@@ -3,7 +3,7 @@ import type * as EffectModule from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { setTimeout as sleep } from "node:timers/promises"
 import { monotonicMicros } from "../../test/support/workers.js"
-import type { Contention, Cycles, Multi } from "../contender.js"
+import type { Contention, Cycles, Multi, Session } from "../contender.js"
 
 const indices = (count: number): ReadonlyArray<number> => Array.from({ length: count }, (_, i) => i)
 
@@ -92,3 +92,27 @@ export const fiberEach = <R>(
       })
     }
   })
+
+/** Resolves with what the flight of the id came to. */
+export type Ask = (id: string, job: () => Promise<string>) => Promise<string>
+
+/** Those who ask while a flight of the id is under way share its promise. */
+export const sharing = (fly: Ask): Ask => {
+  const flights = new Map<string, Promise<string>>()
+  return (id, job) => {
+    const flight = flights.get(id) ?? fly(id, job).finally(() => flights.delete(id))
+    flights.set(id, flight)
+    return flight
+  }
+}
+
+/** Each caller is a promise. */
+export const flown = (ask: Ask): NonNullable<Session["fanout"]> => ({ callers, ids, job, landed }) =>
+  Promise.all(ids.flatMap((id) => Array.from({ length: callers }, () => ask(id, () => job(id)).then(landed))))
+
+/** Each caller is a fiber. */
+export const effectFlown = (E: Effects, ask: Ask): NonNullable<Session["fanout"]> => ({ callers, ids, job, landed }) =>
+  fiberEach(
+    E.runFork,
+    ids.flatMap((id) => Array.from({ length: callers }, () => E.map(E.promise(() => ask(id, () => job(id))), landed)))
+  )
