@@ -157,7 +157,7 @@ export const protocolFibers: Contender = {
   name: "the same scripts, in fibers",
   options:
     "as its scripts by hand, but in fibers of one Effect program: the plainest `Effect.acquireRelease`, and a caller "
-    + "of a flight that is one fiber. Less than this no library in Effect can cost that follows the same rules.",
+    + "of a flight that is one fiber. With these scripts no library in Effect can cost less.",
   open: async (url) => {
     const connected = await connect(url)
     const inScope = (keys: ReadonlyArray<string>, limit: number) =>

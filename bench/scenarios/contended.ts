@@ -31,9 +31,9 @@ export const contend = async (
 export const handoff = (quick: boolean): Scenario => ({
   title: "32 waiters in 4 processes, each holds for 1 ms once: how long the lock is idle from one to the next",
   contenders: playing(quick, queues),
-  rounds: quick ? 4 : 25,
-  warmups: 2,
-  warmUp: (group) => contend(group, { waiters: 32, holdMillis: 0, millis: quick ? 800 : 12_000 }),
+  rounds: quick ? 3 : 25,
+  warmups: quick ? 1 : 2,
+  warmUp: (group) => contend(group, { waiters: 32, holdMillis: 0, millis: quick ? 1_000 : 12_000 }),
   play: (group) => contend(group, { waiters: 32, holdMillis: 1, millis: 0 }),
   columns: [
     { figure: "idle", title: "ms idle a handover" },
@@ -53,7 +53,7 @@ export const cycling = (waiters: number, quick: boolean): Scenario => ({
   contenders: waiters > 32 ? ["ours", "tokenList", "luaQueue"] : playing(quick, queues),
   rounds: waiters > 32 ? quick ? 1 : 2 : quick ? 2 : 4,
   warmups: quick || waiters > 32 ? 0 : 1,
-  play: (group) => contend(group, { waiters, holdMillis: 1, millis: quick ? 700 : waiters > 32 ? 4_000 : 1_500 }),
+  play: (group) => contend(group, { waiters, holdMillis: 1, millis: quick ? 400 : waiters > 32 ? 4_000 : 1_500 }),
   columns: [
     { figure: "waitP50", title: "wait p50, ms" },
     { figure: "waitP99", title: "wait p99, ms" },
@@ -79,7 +79,7 @@ export const zeroHold = (quick: boolean): Scenario => ({
   contenders: playing(quick, queues),
   rounds: quick ? 2 : 4,
   warmups: quick ? 0 : 1,
-  play: (group) => contend(group, { waiters: 32, holdMillis: 0, millis: quick ? 500 : 1_200 }),
+  play: (group) => contend(group, { waiters: 32, holdMillis: 0, millis: quick ? 300 : 1_200 }),
   columns: [
     { figure: "handovers", title: "handovers to another, a second" },
     { figure: "others", title: "share of all turns" },
@@ -98,7 +98,7 @@ export const semaphore = (quick: boolean): Scenario => ({
   rounds: quick ? 2 : 4,
   warmups: quick ? 0 : 1,
   play: (group) =>
-    contend(group, { kind: "semaphore", permits: 4, waiters: 32, holdMillis: 1, millis: quick ? 700 : 1_500 }),
+    contend(group, { kind: "semaphore", permits: 4, waiters: 32, holdMillis: 1, millis: quick ? 400 : 1_500 }),
   columns: [
     { figure: "speed", title: "a second" },
     { figure: "speed", title: "of the Lua floor", of: "luaQueue" },

@@ -1,6 +1,5 @@
 /** One job for many callers in four processes: what they wait beyond the job, and what that costs. */
 import type { Sample, Scenario } from "../scenario.js"
-import { playing } from "../scenario.js"
 import type { Group } from "../support/group.js"
 import type { Run } from "../support/work.js"
 import { processes } from "./contended.js"
@@ -67,13 +66,21 @@ export const fly = async (
   }
 }
 
+/** Those of the same processes are warm for all scenarios of this kind. */
+const warm = new WeakSet<Group>()
+
 export const fanout = (options: FanoutOptions, quick: boolean): Scenario => ({
   title: `Fanout in 4 processes, ${options.ids === 1 ? "one id" : `${options.ids} ids at once`}, ${
     options.callers.toLocaleString("en-US")
   } callers each`,
-  contenders: playing(quick, ["ours", "protocol", "protocolFibers", "luaQueue", "luaQueueFibers", "dlock12"]),
+  contenders: quick
+    ? ["ours", "luaQueue", "dlock12"]
+    : ["ours", "protocol", "protocolFibers", "luaQueue", "luaQueueFibers", "dlock12"],
   rounds: quick ? 2 : 9,
+  warmups: quick ? 0 : 1,
   warmUp: async (group) => {
+    if (warm.has(group)) return
+    warm.add(group)
     for (let round = 0; round < (quick ? 1 : 10); round++) {
       await fly(group, { ids: 300, callers: 2, payloadBytes: 1_000, jobMillis: 500 })
     }

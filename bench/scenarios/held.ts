@@ -17,9 +17,9 @@ export const hold = (group: Group, count: number, atLeastMillis: number) => {
   return group.hold({ kind: "hold", keys, ttlMillis }, Math.ceil(atLeastMillis / period) * period)
 }
 
-export const holders = (quick: boolean): ReadonlyArray<ContenderId> =>
+const holders = (quick: boolean): ReadonlyArray<ContenderId> =>
   quick
-    ? ["ours", "luaQueue", "redisSemaphore"]
+    ? ["ours"]
     : ["ours", "protocol", "luaQueue", "redisSemaphore", "redlock", "redlockUniversal", "effectDistributedLock"]
 
 export const held = (quick: boolean): Scenario => ({

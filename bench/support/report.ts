@@ -46,6 +46,10 @@ const valuesOf = (played: Played, figure: string, divisor: Played | undefined): 
 
 const find = ({ played }: Result, id: ContenderId | undefined) => played.find((one) => one.id === id)
 
+/** A quick look leaves out some by which others are divided. */
+const canDivide = (result: Result) => ({ of }: Column | Target): boolean =>
+  of === undefined || find(result, of) !== undefined
+
 const cellOf = (result: Result, played: Played, { figure, of }: Column): string =>
   formatAll(valuesOf(played, figure, find(result, of)))
 
@@ -80,7 +84,9 @@ const verdictOf = (result: Result, target: Target): Verdict => {
 }
 
 export const sectionOf = (result: Result): Section => {
-  const { columns, notes, targets, title } = result.scenario
+  const { notes, title } = result.scenario
+  const columns = result.scenario.columns.filter(canDivide(result))
+  const targets = result.scenario.targets.filter(canDivide(result))
   return {
     title,
     header: ["", ...columns.map((column) => column.title)],
