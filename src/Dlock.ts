@@ -7,7 +7,8 @@
  *
  * What to do about each error:
  *
- * - `LockAcquisitionError`: somebody else has it. Come back later (`retryAfter`), or wait longer.
+ * - `LockAcquisitionError`: somebody else has it. Come back later (`retryAfter`), or wait longer. With reason `OverLimit` or
+ *   `Reentrant`: fix the call.
  * - `MultiLockError`: at least one of several keys was not had, and none is held. As above.
  * - `LockLostError`: stop, and write nothing more. Start over if the work is still wanted.
  * - `BackendError`: Redis is down, silent or refuses. Retry; nothing of the failed call is left behind.
@@ -77,6 +78,9 @@ export {
 } from "./DlockError.js"
 
 /**
+ * Of a layer. An option that can only be a mistake is a defect (a `TypeError` that names it): durations must be from 10 ms to
+ * 365 days.
+ *
  * @since 0.1.0
  * @category Models
  */
@@ -92,8 +96,8 @@ export interface Options {
   /** What `fanout` and `push` default to. */
   readonly fanout?: {
     /**
-     * How long an outcome stays for those who wait for it and have missed the message. `ttl` + `commandTimeout`, unless it
-     * is longer.
+     * How long an outcome stays for those who wait for it and have missed the message. Never less than `ttl` +
+     * `commandTimeout`, which is also the default.
      */
     readonly retention?: Duration.DurationInput | undefined
     /** An outcome of more bytes of JSON fails everybody with `FanoutError`. Defaults to 1,048,576. */
@@ -102,6 +106,9 @@ export interface Options {
 }
 
 /**
+ * All operations as members, for those who have the service at hand. The functions of this module take it from the context,
+ * and those of `fanout` and `push` also see to it by the types that an outcome without a schema is JSON.
+ *
  * @since 0.1.0
  * @category Models
  */

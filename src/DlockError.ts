@@ -1,7 +1,7 @@
 /**
  * The errors of this library. There is one tag for each different thing a caller can do about it:
  *
- * - `LockAcquisitionError`: somebody else holds it. Come back later.
+ * - `LockAcquisitionError`: somebody else holds it. Come back later; but see its reasons.
  * - `MultiLockError`: at least one of several keys was not had. None is held now; come back later.
  * - `LockLostError`: the lease ended before the work did. Stop, write nothing more.
  * - `BackendError`: Redis is down, silent or refuses. Retry; what was asked for is cleaned up for you.
@@ -18,8 +18,9 @@ import * as Schema from "effect/Schema"
  *
  * - `reason`: `Held` when the call does not wait, `Timeout` when its `wait` was over, `OverLimit` when it asks for more
  *   permits than there are, `Reentrant` when the fiber would wait for itself: it, or one that it comes from, holds it.
+ *   The last two never pass by themselves: fix the call, and do not retry it.
  * - `holder`: the `metadata` of the holder whose lease ends first, when it gave one.
- * - `retryAfter`: when that lease would end if it were not renewed. A hint, not a promise.
+ * - `retryAfter`: when that lease would end if it were not renewed. A hint, not a promise; absent when it is not known.
  * - `waited`: how long this call has waited.
  *
  * @since 0.1.0
@@ -85,11 +86,13 @@ export class MultiLockError
  * write that was under way.
  *
  * - `Expired`: the lease's time was over and it had not been renewed: `renew` was off, this process was paused or its
- *   event loop blocked, or the lock had been released.
+ *   event loop blocked, the lock had been released, or the layer was closed.
  * - `Unreachable`: Redis did not confirm a renewal in time.
- * - `Revoked`: an operator released it by force.
+ * - `Revoked`: somebody released it by force, or asked for it (`forceRelease`, `askRelease`).
  * - `Superseded`: Redis no longer knows the lease. Its data was lost, or the lock passed on.
  * - `MaxHold`: it was held for `maxHold`.
+ *
+ * `keys` are all keys of the lease, whichever of them was lost; `fencingToken` is that of the first.
  *
  * @since 0.1.0
  * @category Errors
@@ -113,7 +116,7 @@ export class LockLostError extends Schema.TaggedError<LockLostError>("effect-dlo
 const lostBecause: Record<LockLostError["reason"], string> = {
   Expired: "its lease was over",
   Unreachable: "Redis did not confirm its renewal in time",
-  Revoked: "it was released by force",
+  Revoked: "somebody else released it, or asked for it",
   Superseded: "Redis no longer knows this lease",
   MaxHold: "it was held for `maxHold`"
 }
@@ -121,7 +124,7 @@ const lostBecause: Record<LockLostError["reason"], string> = {
 /**
  * Redis could not be asked, did not answer in time, or refused.
  *
- * - `reason`: `Unreachable` (no connection), `Timeout` (no answer within `commandTimeout`), `Refused` (Redis answered
+ * - `reason`: `Unreachable` (no connection, or the layer is closed), `Timeout` (no answer within `commandTimeout`), `Refused` (Redis answered
  *   with an error: its words are in `message`).
  * - `outcome`: `NotApplied` when nothing was changed, `Unknown` when the command may have run. Either way it is safe to
  *   try again: a token that may hold or wait is given back in the background.

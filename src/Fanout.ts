@@ -116,6 +116,9 @@ type Sharable<A, E> = [A] extends [Json<A>] ? [E] extends [JsonError<E>] ? unkno
  * everything is what the schema decodes: errors are instances again. A defect arrives with its name and message, not with
  * another process's stack. Undefined, and failures that are falsy, arrive as they are.
  *
+ * Errors of other libraries are often no JSON by their type. Map them first (`Effect.mapError`), make them defects
+ * (`Effect.orDie`), or give a schema; those of this library are schemas. A timeout belongs around `fanout`, not into the job.
+ *
  * Also fails with
  *
  * - `FanoutError` when the outcome cannot be shared: see its reasons. Everybody fails, the one whose job ran included.
@@ -193,6 +196,27 @@ export interface Completion<A, E> {
  * is interrupted, the callback is not registered and does not run.
  *
  * **Interruption**: interrupting it while it asks leaves nothing behind.
+ *
+ * @example
+ * ```ts
+ * import { Effect, Exit } from "effect"
+ * import { Dlock } from "effect-dlock"
+ *
+ * declare const startExport: (done: (rows: number) => void) => void
+ *
+ * // Whoever comes first starts the export. Everybody is told what came of it.
+ * export const exported = Effect.scoped(
+ *   Effect.gen(function*() {
+ *     const { complete } = yield* Dlock.push(
+ *       "export",
+ *       (exit: Exit.Exit<number, Dlock.BackendError | Dlock.FanoutError>) =>
+ *         Effect.log(Exit.isSuccess(exit) ? `${exit.value} rows` : "it failed")
+ *     )
+ *     const rows = yield* Effect.async<number>((resume) => startExport((rows) => resume(Effect.succeed(rows))))
+ *     yield* complete(Exit.succeed(rows))
+ *   })
+ * ).pipe(Effect.catchTag("LockAcquisitionError", () => Effect.log("somebody else has started it")))
+ * ```
  *
  * @since 0.1.0
  * @category Constructors

@@ -7,9 +7,12 @@
  * values of the headers in `vary`. These go their own way, as if there were no fanout:
  *
  * - with a body, with `Range`, `Upgrade` or `Cache-Control: no-store`;
- * - with credentials (`Authorization`, `Cookie`, `Proxy-Authorization`, a user in the url, and the headers that
+ * - with credentials (`Authorization`, `Cookie`, `Proxy-Authorization`, and the headers that
  *   `Headers.currentRedactedNames` keeps out of logs, like `X-Api-Key`) or conditions (`If-None-Match` and the like), unless
- *   `vary` names the header or `key` is given.
+ *   `vary` names the header or `key` is given; with a user in the url, unless `key` is given.
+ *
+ * The url with its query, and the response, are in Redis as they are, and the url in traces. For a url with a secret give a
+ * `key` that is a hash, or none.
  *
  * Some responses are for nobody but the one who asked for them. Then the caller whose request it was gets it as it is, and
  * everybody else makes a request of their own:

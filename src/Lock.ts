@@ -87,6 +87,9 @@ export interface MultiLock extends Lease {
 }
 
 /**
+ * An option that can only be a mistake is a defect (a `TypeError` that names it): `ttl` and `maxHold` must be from 10 ms to 365
+ * days, `metadata` 256 characters at most.
+ *
  * @since 0.1.0
  * @category Models
  */
@@ -104,7 +107,8 @@ export interface Options {
 }
 
 /**
- * Acquires the lock if it is free and nobody waits for it, or fails at once. It is held until the scope closes.
+ * Acquires the lock if it is free and nobody waits for it, or fails at once, whatever `options.wait` says. It is held until
+ * the scope closes.
  *
  * **Interruption**: interrupting the acquisition leaves nothing behind. When the scope closes, the lock is released before
  * the close completes; a Redis that does not answer delays that by `commandTimeout` at most.
@@ -135,6 +139,9 @@ export const once = (
 
 /**
  * Acquires the lock, waiting for it in order of arrival. It is held until the scope closes.
+ *
+ * Locks are not re-entrant: a fiber that asks for what it holds already, or what a fiber that it comes from holds, fails at
+ * once with reason `Reentrant`.
  *
  * Fails with reason `Timeout` when `options.wait` is over, and with `BackendError` when Redis was silent for so long that
  * the place in the queue must be gone.
@@ -194,7 +201,8 @@ export const withLock: {
 
 /**
  * Takes all the keys if all are free and nobody waits for any, or none and fails at once. One round trip. They are held
- * until the scope closes. Strings and arrays may be mixed; a key that is given twice counts once; at most 256.
+ * until the scope closes. Strings and arrays may be mixed; a key that is given twice counts once. None, or more than 256, is
+ * a defect. It takes no options: `withMulti` with `wait: 0` does.
  *
  * `MultiLockError.failed` names every key that stood in the way, who holds it and until when.
  *

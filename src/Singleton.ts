@@ -45,15 +45,17 @@ export interface Options extends Pick<Lock.Options, "ttl" | "wait" | "metadata">
 
 /**
  * Waits to be the only one, in order of arrival, and runs the effect. When the lease is lost, the effect is interrupted
- * before another process can start it, and this one stands again. Ends as the effect ends, and then another process that
- * stands runs it; so what is to go on for ever should not end.
+ * before another process can start it, and this one queues again. Ends as the effect ends, and then another process that
+ * waits runs it; so what is to go on for ever should not end.
  *
- * It goes on standing while Redis is away. `BackendError` comes only when Redis refuses, and when there is a `wait`.
+ * It goes on waiting while Redis is away. `BackendError` comes only when Redis refuses, when the layer is closed, and when there
+ * is a `wait`.
  *
  * **Interruption**: interrupts the effect, waits for its end, and passes on at once, unless `hold` says otherwise.
  *
  * A job that many hosts start by the clock runs once for each tick: either one host at a time has the whole schedule, or
- * each has it, and those that come second find the key held (`wait: 0`) for as long as their clocks may differ (`hold`).
+ * each has it, and those that come second find the key held (`wait: 0`) for as long as their clocks may differ (`hold`). A
+ * failure ends a schedule, so handle inside of it what may fail.
  *
  * @example
  * ```ts
@@ -69,6 +71,7 @@ export interface Options extends Pick<Lock.Options, "ttl" | "wait" | "metadata">
  * // Every host has the schedule. The first of each night runs the report.
  * export const byFirst = Dlock.singleton("nightly", report, { wait: 0, hold: "1 minute" }).pipe(
  *   Effect.catchTag("LockAcquisitionError", () => Effect.void),
+ *   Effect.catchTag("BackendError", (error) => Effect.logWarning(error.message)),
  *   Effect.schedule(nightly)
  * )
  * ```

@@ -52,9 +52,13 @@ export const permits = (input: unknown): Either.Either<number, Mistake> =>
     ? Either.right(input)
     : mistake("permits", `a whole number from 1 to ${permitsMax}`, input)
 
+/** Milliseconds of an option that is 0 when it is left out. */
+const orZero = (name: string, input: Duration.DurationInput | undefined): Either.Either<number, Mistake> =>
+  input === undefined || toMillis(input) === 0 ? Either.right(0) : finiteMillis(name, input)
+
 /** Milliseconds to keep a singleton at least. */
 export const holdMillis = (input: Duration.DurationInput | undefined): Either.Either<number, Mistake> =>
-  input === undefined ? Either.right(0) : finiteMillis("hold", input)
+  orZero("hold", input)
 
 export interface Decoded {
   readonly terms: Terms
@@ -65,6 +69,12 @@ export interface Decoded {
 const orInfinity = (name: string, input: Duration.DurationInput | undefined): Either.Either<number, Mistake> =>
   input === undefined || toMillis(input) === Infinity ? Either.right(Infinity) : finiteMillis(name, input)
 
+/** What is left of a budget may be next to nothing, and is no mistake. */
+const waitMillisOf = (input: Duration.DurationInput | undefined): Either.Either<number, Mistake> => {
+  const millis = toMillis(input)
+  return millis !== undefined && millis < millisMin ? Either.right(millis) : orInfinity("wait", input)
+}
+
 /** The options of one call, on top of the layer's ttl. */
 export const decode = (options: Lock.Options | undefined, layerTtlMillis: number): Either.Either<Decoded, Mistake> => {
   const { maxHold, metadata = "", renew = true, ttl, wait } = options ?? {}
@@ -74,8 +84,7 @@ export const decode = (options: Lock.Options | undefined, layerTtlMillis: number
   if (typeof renew !== "boolean") return mistake("renew", "true or false", renew)
   const ttlMillis = ttl === undefined ? Either.right(layerTtlMillis) : finiteMillis("ttl", ttl)
   if (Either.isLeft(ttlMillis)) return Either.left(ttlMillis.left)
-  // A budget that is used up is no mistake.
-  const waitMillis = toMillis(wait) === 0 ? Either.right(0) : orInfinity("wait", wait)
+  const waitMillis = waitMillisOf(wait)
   if (Either.isLeft(waitMillis)) return Either.left(waitMillis.left)
   const maxHoldMillis = orInfinity("maxHold", maxHold)
   return Either.map(maxHoldMillis, (maxHoldMillis) => ({
@@ -110,7 +119,7 @@ export const decodeFanout = (
   }
   const ttlMillis = ttl === undefined ? Either.right(layer.ttlMillis) : finiteMillis("ttl", ttl)
   if (Either.isLeft(ttlMillis)) return Either.left(ttlMillis.left)
-  const keepMillis = keep === undefined || toMillis(keep) === 0 ? Either.right(0) : finiteMillis("keep", keep)
+  const keepMillis = orZero("keep", keep)
   if (Either.isLeft(keepMillis)) return Either.left(keepMillis.left)
   const bytes = payloadBytes("maxPayloadBytes", maxPayloadBytes ?? layer.maxPayloadBytes)
   return Either.map(bytes, (maxPayloadBytes) => ({

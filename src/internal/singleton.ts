@@ -22,7 +22,7 @@ import { holdMillis } from "./options.js"
 import * as Reentrancy from "./reentrancy.js"
 import type { Holder } from "./store.js"
 
-/** Redis being away is no reason to stop standing. */
+/** Redis being away is no reason to stop standing. The layer being closed is. */
 const backOff = Schedule.exponential("100 millis").pipe(Schedule.union(Schedule.spaced("5 seconds")), Schedule.jittered)
 
 export const run = <A, E, R>(
@@ -38,7 +38,7 @@ export const run = <A, E, R>(
     const standing = { ...request, terms: { ...request.terms, onHolder: leader.onHolder } }
     const attempt = lead(env.engine, standing, effect, hold, leader)
     const patient = request.waits && request.waitMillis === Infinity
-      ? Effect.retry(attempt, { schedule: backOff, while: isAway })
+      ? Effect.retry(attempt, { schedule: backOff, while: (error) => isAway(error) && !env.engine.closed })
       : attempt
     const stand: Effect.Effect<A, E | LockAcquisitionError | BackendError, R> = Effect.flatMap(
       patient,

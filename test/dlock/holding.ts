@@ -218,6 +218,18 @@ export const holding = ({ elapse, makeServer, name, test, ttlMillis }: World): v
         assert.strictEqual((yield* a.dlock.inspect(key)).waiting, 0)
       }))
 
+    test("what is left of a budget is no mistake, however little it is", () =>
+      Effect.gen(function*() {
+        const { a, b, key } = yield* setup
+        yield* a.dlock.once(key)
+        for (const wait of [1, 9]) {
+          const waiter = yield* Effect.fork(Effect.flip(b.dlock.lock(key, { wait })))
+          yield* elapse(0.1)
+          const error = yield* Fiber.join(waiter)
+          assert.strictEqual(error._tag === "LockAcquisitionError" ? error.reason : error._tag, "Timeout")
+        }
+      }))
+
     test("a printed lock shows no token", () =>
       Effect.gen(function*() {
         const { a, key } = yield* setup

@@ -1,6 +1,6 @@
 /** What holds for singletons. */
 import { assert, describe } from "@effect/vitest"
-import { Deferred, Effect, Fiber, Option, Schedule, SubscriptionRef } from "effect"
+import { Deferred, Effect, Exit, Fiber, Option, Schedule, Scope, SubscriptionRef } from "effect"
 import type { Singleton } from "../../src/index.js"
 import type { World } from "./world.js"
 import { newKey, untilFree, untilWaiting } from "./world.js"
@@ -9,7 +9,7 @@ export const singleton = ({ elapse, makeServer, name, test, ttlMillis }: World):
   describe(`singletons on ${name}`, () => {
     const setup = Effect.gen(function*() {
       const process = yield* makeServer
-      return { key: yield* newKey, a: yield* process, b: yield* process }
+      return { key: yield* newKey, a: yield* process, b: yield* process, process }
     })
     const untilHeld = (dlock: Parameters<typeof untilFree>[0], key: string) =>
       Effect.repeat(Effect.orDie(dlock.inspect(key)), { until: (found) => found.holders.length === 1 })
@@ -75,6 +75,21 @@ export const singleton = ({ elapse, makeServer, name, test, ttlMillis }: World):
         yield* elapse(1.2)
         yield* Deferred.await(took)
         yield* Effect.forEach([two, one], Fiber.interrupt)
+      }))
+
+    test("closing the layer ends those that lead and those that wait, with BackendError", () =>
+      Effect.gen(function*() {
+        const { b, key, process } = yield* setup
+        const scope = yield* Scope.make()
+        const { dlock } = yield* Scope.extend(process, scope)
+        const leading = yield* Effect.fork(Effect.flip(dlock.singleton(key, Effect.never)))
+        yield* untilHeld(b.dlock, key)
+        const other = yield* newKey
+        yield* b.dlock.once(other)
+        const waiting = yield* Effect.fork(Effect.flip(dlock.singleton(other, Effect.never)))
+        yield* untilWaiting(b.dlock, other, 1)
+        yield* Scope.close(scope, Exit.void)
+        for (const fiber of [leading, waiting]) assert.strictEqual((yield* Fiber.join(fiber))._tag, "BackendError")
       }))
 
     test("it ends as the effect ends, with its success or its failure", () =>
