@@ -170,7 +170,8 @@ class Fanouts {
           Effect.flatMap(Effect.exit(ask(this.flights, id, caller)), (exit) => Effect.uninterruptible(onLanded(exit)))
         )
         return restore(Deferred.await(role)).pipe(
-          Effect.onInterrupt(() => Fiber.interrupt(waiting)),
+          // It may lead already, for others who have come meanwhile: nobody else could complete that.
+          Effect.onInterrupt(() => Effect.zipRight(Fiber.interrupt(waiting), Deferred.succeed(produced, abandoned))),
           Effect.flatMap((role) =>
             role === "leads"
               ? Effect.as(Effect.addFinalizer(() => Deferred.succeed(produced, abandoned)), { complete })

@@ -1,4 +1,5 @@
 /** The assembly of HttpFanout: a flight for each request that may share its response. */
+import * as FetchHttpClient from "@effect/platform/FetchHttpClient"
 import * as HttpApp from "@effect/platform/HttpApp"
 import * as HttpClient from "@effect/platform/HttpClient"
 import type * as HttpClientError from "@effect/platform/HttpClientError"
@@ -63,10 +64,12 @@ const within = FiberRef.unsafeMake<ReadonlyArray<string>>([])
 
 /** How one request takes part. */
 interface Part<A, E, R> {
-  readonly produce: Effect.Effect<Produced<A>, never, R | Scope.Scope>
+  readonly produce: Effect.Effect<Produced<A, E>, never, R | Scope.Scope>
   readonly replay: (outcome: Outcome.Outcome) => Option.Option<Effect.Effect<A, E>>
   /** The request as it would be without all this. */
   readonly alone: Effect.Effect<A, E, R>
+  /** Whether it can be interrupted while it waits for another, even where its caller cannot. */
+  readonly mayLeave: boolean
 }
 
 const takePart = <A, E, R, Asking>(
@@ -74,18 +77,18 @@ const takePart = <A, E, R, Asking>(
   settings: Settings<Asking>,
   { id }: Request.Shared,
   wantsFresh: boolean,
-  { alone, produce, replay }: Part<A, E, R>
+  { alone, mayLeave, produce, replay }: Part<A, E, R>
 ): Effect.Effect<A, E | BackendError | FanoutError, R> =>
   Effect.suspend(() => {
-    const handover = new Handover<A>()
+    const handover = new Handover<A, E>()
     const options = wantsFresh ? { ...settings.fanout, keep: undefined } : settings.fanout
     const job = Effect.locallyWith(
       Effect.flatMap(handover.job(produce), Outcome.toExit),
       within,
       (ids) => [...ids, id]
     )
-    // The platform runs middleware uninterruptibly. Waiting for another is no reason to stay.
-    return Effect.interruptible(dlock.fanout(id, job, options)).pipe(
+    const shared = dlock.fanout(id, job, options)
+    return (mayLeave ? Effect.interruptible(shared) : shared).pipe(
       Effect.catchAll((error): Effect.Effect<Outcome.Outcome, BackendError | FanoutError> => {
         switch (error._tag) {
           case "BackendError":
@@ -100,7 +103,7 @@ const takePart = <A, E, R, Asking>(
       Effect.flatMap((outcome) =>
         Effect.flatMap(outcome._tag === "Alone" ? handover.take : Effect.succeedNone, (live) =>
           Option.isSome(live)
-            ? Effect.succeed(live.value)
+            ? live.value
             : Option.getOrElse(replay(outcome), () => alone))
       ),
       Effect.ensuring(handover.leave)
@@ -130,8 +133,12 @@ export const client =
       // SAFETY: see `Parts`. A test would fail.
       const { postprocess } = self as unknown as Parts<E, R>
       return Effect.succeed(HttpClient.transform(self, (alone, request) => {
-        const asked = Client.asked(request, settings.key?.(request))
-        return Effect.flatMap(shareUnlessWithin("http-client/1", asked, settings.vary), (shared) => {
+        const asks = Effect.flatMap(
+          Effect.serviceOption(FetchHttpClient.RequestInit),
+          (init) =>
+            shareUnlessWithin("http-client/1", Client.asked(request, settings.key?.(request), init), settings.vary)
+        )
+        return Effect.flatMap(asks, (shared) => {
           if (Option.isNone(shared)) return alone
           // Of its own: `HttpClient.withScope` aborts a request, which is known by its identity, with its caller's scope.
           const own = HttpClientRequest.setHeaders(request, {})
@@ -143,7 +150,8 @@ export const client =
           >(dlock, settings, shared.value, Request.wantsFresh(request.headers), {
             produce: Client.produce(postprocess(Effect.succeed(own)), request, shared.value, settings.limits),
             replay: (outcome) => Client.replay(request, outcome),
-            alone
+            alone,
+            mayLeave: false
           })
         })
       }))
@@ -177,7 +185,9 @@ export const middleware = (options: HttpFanout.Options<HttpServerRequest.HttpSer
               {
                 produce: Server.produce(app, request, shared.value, settings.limits),
                 replay: (outcome) => Server.replay(request, outcome),
-                alone: Effect.map(app, (response) => ({ response, served: false }))
+                alone: Effect.map(app, (response) => ({ response, served: false })),
+                // The platform runs middleware uninterruptibly. Waiting for another is no reason to stay.
+                mayLeave: true
               }
             ),
             (given) => finished(given, request)

@@ -1,6 +1,6 @@
 /** The rules of docs/protocol.md that the flight engine upholds, one interleaving each. */
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Fiber, TestClock } from "effect"
+import { Deferred, Effect, Fiber, FiberId, TestClock } from "effect"
 import * as Fanout from "../../src/internal/fanout.js"
 import { commandTimeoutMillis, follows, isWaiting, leads, outcome, payloadOf, setup, ttlMillis } from "./handFlights.js"
 import { settleFibers } from "./handStore.js"
@@ -302,6 +302,24 @@ describe("a flight that is led", () => {
       assert.strictEqual(yield* payloadOf(b.fiber), "next")
     }))
 
+  it.scoped("of a push that is interrupted as it comes to lead is abandoned: others may follow, and nobody could complete it", () =>
+    Effect.gen(function*() {
+      const { finish, flights, join } = yield* setup
+      const { push } = Fanout.make(flights, {
+        ttlMillis,
+        commandTimeoutMillis,
+        retentionMillis: 1,
+        maxPayloadBytes: 1_000
+      })
+      const fiber = yield* Effect.fork(Effect.scoped(push("id", () => Effect.void)))
+      const asked = yield* join.next
+      asked.reply(leads())
+      // In the same turn: the answer starts the job, and the caller is not told any more.
+      fiber.unsafeInterruptAsFork(FiberId.none)
+      yield* settleFibers
+      assert.include((yield* finish.next).input.payload, "Abandoned")
+    }))
+
   it.scoped("R37: a join while a finish has no answer names that token", () =>
     Effect.gen(function*() {
       const { call, finish, join } = yield* setup
@@ -434,6 +452,18 @@ describe("a flight that is followed", () => {
       assert.strictEqual(refresh.calls.length, 1)
     }))
 
+  it.scoped("R25: is read again when the subscription went and came back before its join was answered", () =>
+    Effect.gen(function*() {
+      const { call, join, refresh, send } = yield* setup
+      yield* call()
+      const asked = yield* join.next
+      yield* send({ _tag: "Unsubscribed" })
+      yield* send({ _tag: "Subscribed" })
+      asked.reply(follows())
+      yield* settleFibers
+      assert.strictEqual(refresh.calls.length, 1)
+    }))
+
   it.scoped("whose message was lost has the outcome with its next refresh, a third of its ttl later", () =>
     Effect.gen(function*() {
       const { call, join, refresh } = yield* setup
@@ -471,6 +501,45 @@ describe("a flight that is followed", () => {
       ;(yield* fetch.next).fail()
       yield* TestClock.adjust(1_000)
       ;(yield* refresh.next).reply([{ _tag: "Stored", finishedAt: 0 }])
+      ;(yield* fetch.next).reply(outcome("large"))
+      assert.strictEqual(yield* payloadOf(a.fiber), "large")
+    }))
+
+  for (const [what, answer] of [["follows", follows()], ["leads", leads()]] as const) {
+    it.scoped(`R31: that fetches, and ${what} again as the store has forgotten the end, is left: its callers ask anew`, () =>
+      Effect.gen(function*() {
+        const { call, fetch, join, leave, refresh, send } = yield* setup
+        const a = yield* call()
+        const first = yield* join.next
+        first.reply(follows())
+        yield* settleFibers
+        yield* send({ _tag: "Stored", token: first.input.token, finishedAt: 0 })
+        ;(yield* fetch.next).fail()
+        yield* TestClock.adjust(1_000)
+        ;(yield* refresh.next).reply([answer])
+        yield* settleFibers
+        assert.deepStrictEqual((yield* leave.next).input, { id: "id", token: first.input.token })
+        assert.strictEqual(refresh.calls.length, 0)
+        assert.strictEqual(a.started(), 0)
+        ;(yield* join.next).reply(leads())
+        yield* settleFibers
+        yield* a.finish("x")
+        assert.strictEqual(yield* payloadOf(a.fiber), "x")
+      }))
+  }
+
+  it.scoped("that fetches goes on doing so when an answer says what was true before the end", () =>
+    Effect.gen(function*() {
+      const { call, fetch, join, leave, refresh, send } = yield* setup
+      const a = yield* call()
+      const asked = yield* join.next
+      asked.reply(follows())
+      yield* TestClock.adjust(ttlMillis / 3)
+      const before = yield* refresh.next
+      yield* send({ _tag: "Stored", token: asked.input.token, finishedAt: 0 })
+      before.reply([follows()])
+      yield* settleFibers
+      assert.deepStrictEqual([leave.calls.length, refresh.calls.length], [0, 0])
       ;(yield* fetch.next).reply(outcome("large"))
       assert.strictEqual(yield* payloadOf(a.fiber), "large")
     }))

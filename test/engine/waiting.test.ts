@@ -209,6 +209,18 @@ describe("a waiter", () => {
       assert.isTrue(again.input.subscribed)
     }))
 
+  it.scoped("R25: is asked for again when the subscription went and came back before its answer", () =>
+    Effect.gen(function*() {
+      const { acquire, refresh, send, start } = yield* setup
+      yield* start()
+      const asked = yield* acquire.next
+      yield* send({ _tag: "Unsubscribed" })
+      yield* send({ _tag: "Subscribed" })
+      asked.reply(waiting())
+      yield* settleFibers
+      assert.strictEqual(refresh.calls.length, 1)
+    }))
+
   for (const [ttl, alive] of [[4_500, 4_500], [30_000, 10_000]] as const) {
     it.scoped(`counts as alive for its ttl, 10 seconds at most, and asks every third of that: ${ttl}`, () =>
       Effect.gen(function*() {

@@ -1,5 +1,5 @@
 /** Which requests of a client share a response, and what it looks like to each. */
-import { HttpClient, HttpClientRequest, type HttpClientResponse } from "@effect/platform"
+import { FetchHttpClient, HttpClient, HttpClientRequest, type HttpClientResponse } from "@effect/platform"
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Option, Scope, Stream } from "effect"
 import * as zlib from "node:zlib"
@@ -379,6 +379,44 @@ export const clientSuite = (world: World) => {
         }))
     }
 
+    test("also as an error: the one whose request it was has it already", () =>
+      Effect.gen(function*() {
+        const clients = yield* twoClients(world, {}, Effect.map(bare, HttpClient.filterStatusOk))
+        const upstream = yield* listen((_, response) => {
+          response.writeHead(503, { "cache-control": "no-store" })
+          response.end("down")
+        })
+        const fibers = yield* together(clients, upstream, get(upstream.url))
+        for (const fiber of fibers) {
+          const error = yield* Effect.flip(Fiber.join(fiber))
+          if (error._tag !== "ResponseError") return assert.fail(error._tag)
+          assert.strictEqual(error.response.status, 503)
+          assert.strictEqual(yield* error.response.text, "down")
+        }
+        assert.strictEqual(upstream.requests.length, fibers.length)
+      }))
+
+    test("with Set-Cookie also when the client cannot read it: nobody gets another's cookie", () =>
+      Effect.gen(function*() {
+        const decoding = HttpClient.transformResponse(Effect.tap((response) => response.json))
+        const clients = yield* twoClients(world, {}, Effect.map(bare, decoding))
+        let n = 0
+        const upstream = yield* listen((_, response) => {
+          response.setHeader("set-cookie", `id=${++n}`)
+          response.end("no JSON")
+        })
+        const fibers = yield* together(clients, upstream, get(upstream.url))
+        const cookies = yield* Effect.forEach(
+          fibers,
+          (fiber) =>
+            Effect.map(
+              Effect.flip(Fiber.join(fiber)),
+              (error) => error._tag === "ResponseError" ? error.response.headers["set-cookie"] : error._tag
+            )
+        )
+        assert.sameMembers(cookies, ["id=1", "id=2", "id=3"])
+      }))
+
     test("by Vary, who would have got another one asks; who would not does not", () =>
       Effect.gen(function*() {
         const clients = yield* twoClients(world)
@@ -431,6 +469,29 @@ export const clientSuite = (world: World) => {
   })
 
   describe(`a caller leaves alone: ${world.name}`, () => {
+    test("credentials that the program gives to fetch itself are credentials", () =>
+      Effect.gen(function*() {
+        const { a, b, seen } = yield* twoClients(world)
+        const upstream = yield* listen((request, response) => void response.end(request.headers.authorization), true)
+        const as = (client: HttpClient.HttpClient, who: string) =>
+          client.get(upstream.url).pipe(
+            Effect.flatMap((response) => response.text),
+            Effect.provideService(FetchHttpClient.RequestInit, { headers: { Authorization: who } })
+          )
+        assert.deepStrictEqual(yield* Effect.all([as(a, "one"), as(b, "two")], { concurrency: 2 }), ["one", "two"])
+        assert.strictEqual(seen.ids.length, 0)
+      }))
+
+    test("a finalizer of a fiber that is interrupted may ask", () =>
+      Effect.gen(function*() {
+        const { a } = yield* twoClients(world)
+        const upstream = yield* listen((_, response) => void response.end("x"), true)
+        const fiber = yield* Effect.fork(Effect.ensuring(Effect.never, Effect.orDie(a.get(upstream.url))))
+        yield* Effect.yieldNow()
+        yield* Fiber.interrupt(fiber)
+        assert.strictEqual(upstream.requests.length, 1)
+      }))
+
     test("one caller's timeout ends nobody else's request, its scope neither", () =>
       Effect.gen(function*() {
         const { a, b, seen } = yield* twoClients(world)

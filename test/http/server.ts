@@ -86,7 +86,12 @@ export const serverSuite = (world: World): void => {
         }))
     }
 
-    for (const [name, answer] of [["fails", Effect.fail("no")], ["dies", Effect.dieMessage("bug")]] as const) {
+    const failing = [
+      ["fails", Effect.fail("no")],
+      ["dies", Effect.dieMessage("bug")],
+      ["fails beside something else", Effect.zipRight(Effect.fail("no"), Effect.never, { concurrent: true })]
+    ] as const
+    for (const [name, answer] of failing) {
       test(`a handler that ${name} answers all with its 500, and runs once`, () =>
         Effect.gen(function*() {
           const { a, b, counts, gate, seen } = yield* twoServers(world, answer)

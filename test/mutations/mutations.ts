@@ -27,7 +27,7 @@ const keeper = inFile("src/internal/engine/keeper.ts", [
   [
     "a change of the subscription during the request is forgotten",
     "R25",
-    "else if (state.subscribed !== this.subscribed) this.refreshNow(lease)",
+    "else if (state.resubscribed) this.refreshNow(lease)",
     ""
   ],
   [
@@ -114,8 +114,8 @@ const keeper = inFile("src/internal/engine/keeper.ts", [
   [
     "nobody asks again after the subscriber was lost",
     "R25",
-    "for (const lease of this.leases.values()) if (lease.state._tag === \"Waiting\") this.refreshNow(lease)",
-    ""
+    "if (lease.state._tag === \"Waiting\") this.refreshNow(lease)\n        else if",
+    "if"
   ],
   [
     "a revocation that overtakes its grant is forgotten",
@@ -339,6 +339,24 @@ const model = [
   ]),
   ...inFile("src/internal/engine/flightNews.ts", [
     [
+      "a flight that fetches follows again beside the open one",
+      "R31",
+      "return sentAt > state.since ? abandon(flights, flight, state) : flights.keeper.look(flight)",
+      "return flights.keeper.look(flight)"
+    ],
+    [
+      "a flight that fetches leads again beside the open one",
+      "R31",
+      "return state._tag === \"Following\"\n        ? flights.lead(flight, state.token, sentAt, answer.remainingMillis)\n        : abandon(flights, flight, state)",
+      "return flights.lead(flight, state.token, sentAt, answer.remainingMillis)"
+    ],
+    [
+      "a subscription that changed while it joined is forgotten",
+      "R25",
+      "for (const flight of flights.live) isDoubtful(flights, flight)",
+      "for (const flight of flights.live) if (flight.state._tag === \"Following\") flights.keeper.refreshNow(flight)"
+    ],
+    [
       "a flight whose outcome is gone joins again beside the open one",
       "R31",
       "flights.land(flight, answer._tag === \"Gone\" ? F.nobodys : { ...answer, provenAt, keptFor: undefined })",
@@ -362,6 +380,9 @@ const model = [
       "else if (lease !== undefined && sentAt > lease.since) flights.lose(flight)",
       "else if (lease !== undefined && sentAt > lease.since) flights.keeper.look(flight)"
     ]
+  ]),
+  ...inFile("src/internal/redis/flightStore.ts", [
+    ["a late join is sent again after its leave", "R15", "this.joining.has(request.token) ?", "true ?"]
   ]),
   ...inFile("src/internal/engine/flights.ts", [
     [
@@ -408,16 +429,10 @@ const model = [
     ],
     ["a refused finish is left at that", "R38", "Effect.map(store.refuse({ id, token }),", "Effect.map(Effect.void,"],
     [
-      "a subscription that changed while it joined is forgotten",
-      "R25",
-      "if (flight.moved || subscribed !== this.subscribed)",
-      "if (flight.moved)"
-    ],
-    [
       "a leader that left while it joined is forgotten",
       "R34",
-      "if (flight.moved || subscribed !== this.subscribed)",
-      "if (subscribed !== this.subscribed)"
+      "if (flight.overtaken) this.keeper.refreshNow(flight)",
+      ""
     ]
   ]),
   ...inFile("src/internal/redis/acquire.ts", [

@@ -59,7 +59,7 @@ export class Engine {
     const { request, restore, startedAt } = attempt
     const sentAt = this.keeper.now()
     const waitUntil = startedAt + request.waitMillis
-    const lease = L.make(this.makeToken(), request.claims, request.terms, waitUntil, sentAt, this.keeper.subscribed)
+    const lease = L.make(this.makeToken(), request.claims, request.terms, waitUntil, sentAt)
     // Before the request is sent, so that no message comes too early (R30).
     this.keeper.add(lease)
     return Effect.matchCauseEffect(restore(this.ask(attempt, lease, sentAt)), {

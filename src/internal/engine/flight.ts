@@ -72,8 +72,6 @@ export interface Joining {
   readonly _tag: "Joining"
   readonly token: string
   readonly sentAt: number
-  /** Whether messages could reach this process then (R25). */
-  readonly subscribed: boolean
 }
 
 /** The job runs here, for all processes. */
@@ -100,6 +98,7 @@ export interface Following {
 export interface Fetching {
   readonly _tag: "Fetching"
   readonly token: string
+  readonly since: number
   readonly provenAt: number
   readonly giveUpAt: number
 }
@@ -141,8 +140,11 @@ export interface Flight extends Waking {
   readonly callers: Map<Caller, Wake>
   /** A token whose part is over, whatever the store thinks of it (R37). */
   gaveUp: string | undefined
-  /** A message that nobody leads any more came before the answer that somebody does (R30). */
-  moved: boolean
+  /**
+   * Before the answer to its join there was a message that nobody leads any more, or the subscription came or went, so that
+   * messages may have been lost: the answer may be out of date (R25, R30).
+   */
+  overtaken: boolean
   /** When to refresh next. */
   refreshAt: number
   /** Whether a refresh is under way. */
@@ -160,7 +162,7 @@ export const make = (id: string, first: Caller, wake: Wake, alone: boolean): Fli
   state: { _tag: "Ended" },
   callers: new Map([[first, wake]]),
   gaveUp: undefined,
-  moved: false,
+  overtaken: false,
   refreshAt: Infinity,
   refreshing: false,
   failure: undefined,

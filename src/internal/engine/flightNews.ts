@@ -52,11 +52,12 @@ const onFollowed = (
   switch (answer._tag) {
     case "Leads":
       // The leader died or left. The callers of this process have a job of their own (R34).
-      return flights.lead(flight, state.token, sentAt, answer.remainingMillis)
-    case "Follows":
       return state._tag === "Following"
-        ? flights.follow(flight, state.token, sentAt, answer)
-        : flights.keeper.look(flight)
+        ? flights.lead(flight, state.token, sentAt, answer.remainingMillis)
+        : abandon(flights, flight, state)
+    case "Follows":
+      if (state._tag === "Following") return flights.follow(flight, state.token, sentAt, answer)
+      return sentAt > state.since ? abandon(flights, flight, state) : flights.keeper.look(flight)
     case "Outcome":
       return flights.land(flight, { ...answer, provenAt: state.provenAt, keptFor: undefined })
     case "Stored":
@@ -66,6 +67,15 @@ const onFollowed = (
   }
 }
 
+/**
+ * The store has forgotten that the flight ended. It is not the open one of its id any more, so it must neither follow nor
+ * lead again (R31): its callers ask anew.
+ */
+const abandon = (flights: Flights, flight: Flight, { token }: Fetching): void => {
+  flights.land(flight, F.nobodys)
+  flights.leave(flight, token)
+}
+
 const fetch = (flights: Flights, flight: Flight, token: string, provenAt: number): void => {
   const { keeper, options, store } = flights
   const giveUpAt = flight.state._tag === "Fetching"
@@ -73,7 +83,7 @@ const fetch = (flights: Flights, flight: Flight, token: string, provenAt: number
     : keeper.now() + Math.max(flight.ttlMillis, options.commandTimeoutMillis)
   flight.refreshing = false
   flight.refreshAt = Infinity
-  flights.become(flight, { _tag: "Fetching", token, provenAt, giveUpAt })
+  flights.become(flight, { _tag: "Fetching", token, since: keeper.now(), provenAt, giveUpAt })
   const isStale = () => flight.state._tag !== "Fetching" || flight.state.token !== token
   options.fork(
     Effect.matchCause(store.fetch({ id: flight.id, token }), {
@@ -93,7 +103,7 @@ const fetch = (flights: Flights, flight: Flight, token: string, provenAt: number
 export const onEvent = (flights: Flights, event: FlightEvent): void => {
   if (event._tag === "Subscribed" || event._tag === "Unsubscribed") {
     flights.subscribed = event._tag === "Subscribed"
-    for (const flight of flights.live) if (flight.state._tag === "Following") flights.keeper.refreshNow(flight)
+    for (const flight of flights.live) isDoubtful(flights, flight)
     return
   }
   const flight = flights.byToken.get(event.token)
@@ -118,9 +128,14 @@ export const onEvent = (flights: Flights, event: FlightEvent): void => {
     case "Stored":
       return state._tag === "Fetching" ? undefined : fetch(flights, flight, state.token, provenAt)
     case "Moved":
-      if (state._tag === "Joining") flight.moved = true
-      else if (state._tag === "Following") flights.keeper.refreshNow(flight)
+      return isDoubtful(flights, flight)
   }
+}
+
+/** What is known of it may not be true any more: it asks at once, or when it is known to follow. */
+const isDoubtful = ({ keeper }: Flights, flight: Flight): void => {
+  if (flight.state._tag === "Joining") flight.overtaken = true
+  else if (flight.state._tag === "Following") keeper.refreshNow(flight)
 }
 
 /** Ends what is over by local time, whether or not the store answers. Says whether that is all there was to do. */

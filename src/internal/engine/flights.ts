@@ -90,13 +90,13 @@ export class Flights {
   /** For those who are attached: joins with a new token, or just runs the job. */
   begin(flight: Flight): void {
     if (flight.alone) return this.run(flight, (job) => ({ _tag: "Alone", job }))
-    const { finishing, options, store, subscribed } = this
+    const { finishing, options, store } = this
     const token = options.makeToken()
     const sentAt = this.keeper.now()
     const { id, keepMillis, ttlMillis } = flight
     const gaveUp = flight.gaveUp ?? finishing.get(id)
-    flight.moved = false
-    this.become(flight, { _tag: "Joining", token, sentAt, subscribed })
+    flight.overtaken = false
+    this.become(flight, { _tag: "Joining", token, sentAt })
     const isStale = () => flight.state._tag !== "Joining" || flight.state.token !== token
     options.fork(
       Effect.matchCause(store.join({ id, token, gaveUp, ttlMillis, keepMillis }), {
@@ -110,20 +110,19 @@ export class Flights {
           // Its callers have left, or its outcome overtook this answer (R30).
           if (isStale()) return
           flight.gaveUp = undefined
-          this.onJoined(flight, { token, sentAt, subscribed }, answer)
+          this.onJoined(flight, { token, sentAt }, answer)
         }
       })
     )
   }
 
-  onJoined(flight: Flight, { sentAt, subscribed, token }: Omit<Joining, "_tag">, answer: JoinAnswer): void {
+  onJoined(flight: Flight, { sentAt, token }: Omit<Joining, "_tag">, answer: JoinAnswer): void {
     switch (answer._tag) {
       case "Leads":
         return this.lead(flight, token, sentAt, answer.remainingMillis)
       case "Follows":
         this.follow(flight, token, sentAt, answer)
-        // R25: what messages there were until now may not have reached this process.
-        if (flight.moved || subscribed !== this.subscribed) this.keeper.refreshNow(flight)
+        if (flight.overtaken) this.keeper.refreshNow(flight)
         return
       case "Outcome":
         return this.land(flight, { ...answer, provenAt: -Infinity, keptFor: undefined })

@@ -78,8 +78,7 @@ export class Keeper {
     this.onWaiting(lease, sentAt, answer)
     if (state._tag !== "Requested") return
     if (state.early !== undefined) this.onGrant(lease, state.early)
-    // R25: what the request said of the subscription is not true any more.
-    else if (state.subscribed !== this.subscribed) this.refreshNow(lease)
+    else if (state.resubscribed) this.refreshNow(lease)
   }
 
   hold(lease: Lease, sentAt: number, remainingMillis: number, fences: ReadonlyArray<number>): void {
@@ -133,7 +132,10 @@ export class Keeper {
   onEvent(event: InboxEvent): void {
     if (event._tag === "Subscribed" || event._tag === "Unsubscribed") {
       this.subscribed = event._tag === "Subscribed"
-      for (const lease of this.leases.values()) if (lease.state._tag === "Waiting") this.refreshNow(lease)
+      for (const lease of this.leases.values()) {
+        if (lease.state._tag === "Waiting") this.refreshNow(lease)
+        else if (lease.state._tag === "Requested") this.become(lease, { ...lease.state, resubscribed: true })
+      }
       return
     }
     const lease = this.leases.get(event.token)

@@ -24,8 +24,8 @@ export type State =
 /** Its request is under way. */
 export interface Requested {
   readonly _tag: "Requested"
-  /** As the request said. */
-  readonly subscribed: boolean
+  /** Whether the subscription has come or gone meanwhile: the request says what is not true, or messages were lost (R25). */
+  readonly resubscribed: boolean
   /** A grant that overtook the answer to its own request (R30). */
   readonly early: number | undefined
 }
@@ -127,14 +127,13 @@ export const make = (
   claims: ReadonlyArray<Claim>,
   terms: Terms,
   waitUntil: number,
-  sentAt: number,
-  subscribed: boolean
+  sentAt: number
 ): Lease => ({
   token,
   claims,
   terms,
   parts: undefined,
-  state: { _tag: "Requested", subscribed, early: undefined },
+  state: { _tag: "Requested", resubscribed: false, early: undefined },
   waitUntil,
   refreshAt: Infinity,
   refreshedAt: sentAt,
@@ -155,7 +154,7 @@ export const merge = (parts: ReadonlyArray<Lease>, terms: Terms, now: number): r
   const [first] = parts
   if (first === undefined || states.length < parts.length) return undefined
   const lease = {
-    ...make(first.token, parts.flatMap((part) => part.claims), terms, Infinity, now, true),
+    ...make(first.token, parts.flatMap((part) => part.claims), terms, Infinity, now),
     parts,
     refreshAt: Math.min(...parts.map((part) => part.refreshAt)),
     refreshedAt: Math.min(...parts.map((part) => part.refreshedAt))

@@ -1,6 +1,6 @@
 /** The client's side: a response of the upstream becomes an outcome, and an outcome a response. */
 import * as Cookies from "@effect/platform/Cookies"
-import type * as Headers from "@effect/platform/Headers"
+import * as Headers from "@effect/platform/Headers"
 import * as HttpClientError from "@effect/platform/HttpClientError"
 import type * as HttpClientRequest from "@effect/platform/HttpClientRequest"
 import * as HttpClientResponse from "@effect/platform/HttpClientResponse"
@@ -18,7 +18,13 @@ import type { Asked, Shared } from "./request.js"
 type Request = HttpClientRequest.HttpClientRequest
 type Response = HttpClientResponse.HttpClientResponse
 
-export const asked = (request: Request, key: Asked["key"]): Asked => {
+/** `init` is what the program says to `fetch` beside the request: its headers are sent as well. */
+export const asked = (
+  request: Request,
+  key: Asked["key"],
+  init: Option.Option<globalThis.RequestInit>
+): Asked => {
+  const own = Option.getOrUndefined(init)
   const made = UrlParams.makeUrl(request.url, request.urlParams, Option.none())
   const url = Either.getOrUndefined(made)
   // A fragment is not sent.
@@ -26,12 +32,17 @@ export const asked = (request: Request, key: Asked["key"]): Asked => {
   return {
     method: request.method,
     url: url?.href,
-    headers: request.headers,
+    headers: own?.headers === undefined
+      ? request.headers
+      // SAFETY: a record, or an iterable of pairs: `fromInput` reads all of these, as the platform's own fetch client has it.
+      : Headers.merge(Headers.fromInput(own.headers as Headers.Input), request.headers),
     hasBody: request.body._tag !== "Empty",
-    hasUser: url !== undefined && url.username + url.password !== "",
+    hasUser: url !== undefined && url.username + url.password !== "" || own?.credentials === "include",
     key
   }
 }
+
+type Made = Produced<Response, HttpClientError.HttpClientError>
 
 /** What asking the upstream came to. */
 export const produce = <E extends HttpClientError.HttpClientError, R>(
@@ -39,7 +50,7 @@ export const produce = <E extends HttpClientError.HttpClientError, R>(
   request: Request,
   { named }: Shared,
   limits: Body.Limits
-): Effect.Effect<Produced<Response>, never, R | Scope.Scope> =>
+): Effect.Effect<Made, never, R | Scope.Scope> =>
   Effect.matchEffect(execute, {
     onFailure: (error: HttpClientError.HttpClientError) => ofError(error, request, named, limits),
     onSuccess: (response) =>
@@ -51,20 +62,21 @@ const ofResponse = (
   request: Request,
   named: Shared["named"],
   limits: Body.Limits
-): Effect.Effect<Produced<Response>, HttpClientError.ResponseError, Scope.Scope> => {
+): Effect.Effect<Made, HttpClientError.ResponseError, Scope.Scope> => {
   const maxBytes = request.method === "HEAD" ? Infinity : limits.maxBytes
-  if (Outcome.isForOne(response, maxBytes, named) || !Cookies.isEmpty(response.cookies)) {
-    return Effect.succeed(notShared(response))
-  }
+  if (isForOne(response, named, maxBytes)) return Effect.succeed(notShared(Effect.succeed(response)))
   return Effect.map(bodyOf(response, limits), (body) => {
     if (body._tag === "Long") {
       const { headers, status } = response
       const web = new globalThis.Response(Stream.toReadableStream(body.stream), { status, headers })
-      return notShared(HttpClientResponse.fromWeb(response.request, web))
+      return notShared(Effect.succeed(HttpClientResponse.fromWeb(response.request, web)))
     }
     return { outcome: toOutcome(response, request, named, body.bytes) }
   })
 }
+
+const isForOne = (response: Response, named: Shared["named"], maxBytes: number): boolean =>
+  Outcome.isForOne(response, maxBytes, named) || !Cookies.isEmpty(response.cookies)
 
 const bodyOf = (response: Response, limits: Body.Limits) =>
   Effect.catchIf(
@@ -91,21 +103,34 @@ const ofError = (
   request: Request,
   named: Shared["named"],
   limits: Body.Limits
-): Effect.Effect<Produced<Response>, never, Scope.Scope> => {
+): Effect.Effect<Made, never, Scope.Scope> => {
   if (error._tag === "RequestError") {
     return Effect.succeed({ outcome: { _tag: "RequestError", reason: error.reason, ...Outcome.wordsOf(error) } })
   }
   const { reason, response } = error
-  // A body that broke off is no body.
-  const shared: Effect.Effect<Produced<Response>, never, Scope.Scope> = Effect.catchAll(
+  // A body that broke off, or was read already, is no body, and never too long.
+  if (isForOne(response, named, Infinity)) return Effect.succeed(notShared(Effect.fail(error)))
+  const shared: Effect.Effect<Made, never, Scope.Scope> = Effect.catchAll(
     reason === "StatusCode" ? ofResponse(response, request, named, limits) : Effect.fail(error),
     () => Effect.succeed({ outcome: toOutcome(response, request, named, null) })
   )
-  return Effect.map(shared, ({ outcome }) =>
+  return Effect.map(shared, ({ live, outcome }): Made =>
     outcome._tag === "Response"
       ? { outcome: { _tag: "ResponseError", reason, response: outcome, ...Outcome.wordsOf(error) } }
-      : { outcome: Outcome.alone })
+      : notShared(Effect.flatMap(live ?? Effect.succeed(response), (response) => Effect.fail(having(error, response)))))
 }
+
+/** A part of the body may have been read to see whether it ends. */
+const having = (error: HttpClientError.ResponseError, response: Response): HttpClientError.ResponseError =>
+  response === error.response
+    ? error
+    : new HttpClientError.ResponseError({
+      request: error.request,
+      response,
+      reason: error.reason,
+      ...error.description === undefined ? {} : { description: error.description },
+      cause: error.cause
+    })
 
 /** The first bytes of encodings that have any. */
 const magic: Readonly<Record<string, ReadonlyArray<number>>> = {

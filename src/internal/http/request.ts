@@ -14,7 +14,7 @@ export interface Asked {
   readonly url: string | undefined
   readonly headers: Headers.Headers
   readonly hasBody: boolean
-  /** Whether the url names a user. */
+  /** Whether it says who asks in another way than by a header: in the url, by cookies that are added later. */
   readonly hasUser: boolean
   /** What the option `key` says, where it is given. */
   readonly key: string | Option.Option<string> | undefined

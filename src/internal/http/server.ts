@@ -25,12 +25,16 @@ export interface Given {
   readonly served: boolean
 }
 
+/** What a client says in `Host` is not looked at by anybody before. With a slash in it one url would pass for another. */
+const isHost = (host: string): boolean => /^[^\s/?#@\\]*$/.test(host)
+
 /** A server with several names may say something else under each. */
 export const asked = (request: Request, key: Asked["key"]): Asked => {
   const { headers, method, originalUrl } = request
+  const host = headers["host"] ?? ""
   return {
     method,
-    url: originalUrl.startsWith("/") ? `//${headers["host"] ?? ""}${originalUrl}` : originalUrl,
+    url: !originalUrl.startsWith("/") ? originalUrl : isHost(host) ? `//${host}${originalUrl}` : undefined,
     headers,
     hasBody: headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0,
     hasUser: /^\w+:\/\/[^/?#]*@/.test(originalUrl),
@@ -67,9 +71,9 @@ const respond = <E, R>(app: HttpApp.Default<E, R>, request: Request): HttpApp.Ht
     })
   })
 
-/** What the server would make of it. Nobody else hears of the cause. */
+/** What the server would make of it. Nobody else hears of the cause. What failed beside it may have been interrupted. */
 const ofCause = (cause: Cause.Cause<unknown>): Effect.Effect<Response> => {
-  if (Cause.isInterrupted(cause)) return Effect.interrupt
+  if (Cause.isInterruptedOnly(cause)) return Effect.interrupt
   return Effect.flatMap(
     HttpServerError.causeResponse(cause),
     ([response]) => Effect.as(response.status < 500 ? Effect.void : logCause(cause), response)
@@ -94,19 +98,19 @@ export const produce = <E, R>(
   request: Request,
   { named }: Shared,
   limits: Body.Limits
-): HttpApp.HttpApp<Produced<Given>, never, R | Scope.Scope> =>
+): HttpApp.HttpApp<Produced<Given, never>, never, R | Scope.Scope> =>
   Effect.flatMap(respond(app, request), (given) => {
     const { response, served } = given
     if (Outcome.isForOne(response, limits.maxBytes, named) || !Cookies.isEmpty(response.cookies)) {
-      return Effect.succeed(notShared(given))
+      return Effect.succeed(notShared(Effect.succeed(given)))
     }
     return Effect.catchAllCause(
-      Effect.map(bodyOf(response.body, limits), (body): Produced<Given> => {
-        if (body === undefined) return notShared(given)
+      Effect.map(bodyOf(response.body, limits), (body): Produced<Given, never> => {
+        if (body === undefined) return notShared(Effect.succeed(given))
         if (body?._tag === "Long") {
           const { contentLength, contentType } = response.body
           const stream = HttpBody.stream(body.stream, contentType, contentLength)
-          return notShared({ response: HttpServerResponse.setBody(response, stream), served })
+          return notShared(Effect.succeed({ response: HttpServerResponse.setBody(response, stream), served }))
         }
         return { outcome: toOutcome(given, request, named, body?.bytes ?? null) }
       }),

@@ -12,6 +12,8 @@ import type { Subscriber } from "./subscriber.js"
 export class RedisFlightStore implements FlightStore {
   readonly inbox: FlightStore["inbox"]
   readonly probe: FlightStore["probe"]
+  /** Tokens that have asked to join, have no answer, and have not been left. */
+  readonly joining = new Set<string>()
 
   constructor(
     subscriber: Pick<Subscriber, "flightInbox" | "probe">,
@@ -39,11 +41,19 @@ export class RedisFlightStore implements FlightStore {
     this.runner.synchronized() ? this.runner.serverMillisAt(localMillis) : Infinity
 
   readonly join: FlightStore["join"] = (request) =>
-    Effect.suspend(() =>
-      this.runner.synchronized()
+    Effect.suspend(() => {
+      this.joining.add(request.token)
+      return this.runner.synchronized()
         ? this.joinOnce(request, true)
-        : Effect.zipRight(this.runner.synchronize, this.joinOnce(request, true))
+        : Effect.zipRight(this.runner.synchronize, this.joinUnlessLeft(request, true))
+    })
+
+  /** For a second step. What was left meanwhile must not come back (R15). */
+  joinUnlessLeft(request: JoinRequest, mayRepeat: boolean): Effect.Effect<JoinAnswer, BackendError> {
+    return Effect.suspend(() =>
+      this.joining.has(request.token) ? this.joinOnce(request, mayRepeat) : Effect.fail(Replies.tooLate("join"))
     )
+  }
 
   joinOnce(request: JoinRequest, mayRepeat: boolean): Effect.Effect<JoinAnswer, BackendError> {
     return this.runner.run(
@@ -58,6 +68,9 @@ export class RedisFlightStore implements FlightStore {
         keepMillis: Math.ceil(request.keepMillis)
       }),
       (reply): Effect.Effect<JoinAnswer, BackendError> => {
+        // The server's clock went ahead. Nothing was created, and this reply has told the new time.
+        if (reply[1] === "late" && mayRepeat) return this.joinUnlessLeft(request, false)
+        this.joining.delete(request.token)
         switch (reply[1]) {
           case "leads":
           case "follows":
@@ -69,8 +82,7 @@ export class RedisFlightStore implements FlightStore {
           case "gone":
             return Effect.succeed({ _tag: "Gone" })
           case "late":
-            // The server's clock went ahead. Nothing was created, and this reply has told the new time.
-            return mayRepeat ? this.joinOnce(request, false) : Effect.fail(Replies.tooLate("join"))
+            return Effect.fail(Replies.tooLate("join"))
         }
       }
     )
@@ -122,11 +134,12 @@ export class RedisFlightStore implements FlightStore {
 
   // Its tombstone stands until then: that must be a time of the server's.
   readonly leave: FlightStore["leave"] = (request) =>
-    Effect.suspend(() =>
-      this.runner.synchronized()
+    Effect.suspend(() => {
+      this.joining.delete(request.token)
+      return this.runner.synchronized()
         ? this.leaveOnce(request)
         : Effect.zipRight(this.runner.synchronize, this.leaveOnce(request))
-    )
+    })
 
   leaveOnce({ id, token }: Parameters<FlightStore["leave"]>[0]): Effect.Effect<void, BackendError> {
     return this.runner.run(

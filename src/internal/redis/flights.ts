@@ -75,8 +75,9 @@ if call("HGET", flight.state, "#leader") == token then
   for _, follower in ipairs(alive(flight)) do
     local one = read(flight, follower)
     if one then tell(one.rest, "refused", follower) end
-    call("HDEL", flight.state, follower)
   end
+  -- The dead as well: without their place in the set nothing would find their entries.
+  for _, follower in ipairs(call("ZRANGE", flight.followers, 0, -1)) do call("HDEL", flight.state, follower) end
   call("DEL", flight.followers)
   publish()
 end

@@ -160,6 +160,16 @@ describe("a Redis that refuses", () => {
       leads(yield* b.join("B2"))
     }))
 
+  it.scopedLive("an outcome forgets dead followers with the rest of the flight", () =>
+    Effect.gen(function*() {
+      const { a, b, client, keys } = yield* world
+      leads(yield* a.join("A"))
+      follows(yield* b.join("B", { ttl: short }))
+      yield* Effect.sleep(pastShort)
+      yield* a.refuse("A")
+      assert.strictEqual(yield* Effect.promise(() => client.hlen(keys[0])), 0)
+    }))
+
   it.scopedLive("memory refuses a new flight, and lets those under way be renewed, taken over and finished", () =>
     Effect.gen(function*() {
       const { url } = yield* ownServer
