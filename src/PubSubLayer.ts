@@ -11,7 +11,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { BackendError } from "./DlockError.js"
 import * as internal from "./internal/redis/connection.js"
-import type * as Driver from "./internal/redis/driver.js"
+import * as Driver from "./internal/redis/driver.js"
 import type { Connection } from "./internal/redis/link.js"
 import { Redis } from "./RedisLayer.js"
 
@@ -38,7 +38,12 @@ export const layer: Layer.Layer<PubSub, BackendError, Redis> = Layer.scoped(
       internal.open(
         "messages",
         ({ retryStrategy }) =>
-          client.duplicate({ retryStrategy, autoResubscribe: false, enableOfflineQueue: true, lazyConnect: false })
+          Driver.duplicate(client, {
+            retryStrategy,
+            autoResubscribe: false,
+            enableOfflineQueue: true,
+            lazyConnect: false
+          })
       )
   )
 )

@@ -29,7 +29,8 @@ export class Redis extends Context.Tag("effect-dlock/Redis")<Redis, Connection>(
 
 /**
  * Options of ioredis, and `url` (`redis://` or `rediss://`) in their place or before them. Options that are given win
- * over the parts of the url. Pass a `Redacted` url when it carries a password.
+ * over the parts of the url. Pass a `Redacted` url when it carries a password. The time limit of a command is
+ * `commandTimeout` of `Dlock.Options`; that of ioredis is not used.
  *
  * @since 0.1.0
  * @category Models
@@ -70,7 +71,7 @@ export const layerConfig = (
 /**
  * Uses a client of yours. It is never closed and never reconfigured: closing, timeouts and reconnecting stay your
  * business. Calls of this library still settle within `commandTimeout`; but a half-open connection heals only when the
- * client itself notices it, so give it a `socketTimeout` (or a `commandTimeout`).
+ * client itself notices it, so give it a `socketTimeout`.
  *
  * @since 0.1.0
  * @category Layers

@@ -1,7 +1,7 @@
 /**
  * One copy of an effect among all processes.
  *
- *   Standing --granted--> Leading --lease lost, the effect interrupted--> Standing
+ *   Standing --granted--> Leading --lease lost or asked for, the effect interrupted--> Standing
  *                            |
  *                            +--the effect ended, or the caller was interrupted--> done; kept for the rest of `hold`
  */
@@ -69,8 +69,10 @@ const lead = <A, E, R>(
       const exit = yield* Effect.exit(restore(guard(engine, lease, effect)))
       leader.onHolder(undefined)
       const left = hold - (engine.keeper.now() - since)
-      const isLost = lease.state._tag === "Ended" && lease.state.reason !== undefined
-      yield* left > 0 ? engine.releaseAfter(lease, left) : releaseQuietly(engine, lease)
+      const { state } = lease
+      const isAsked = state._tag === "Held" && state.isAsked
+      const isLost = isAsked || (state._tag === "Ended" && state.reason !== undefined)
+      yield* left > 0 && !isAsked ? engine.releaseAfter(lease, left) : releaseQuietly(engine, lease)
       yield* Reentrancy.forget(lease)
       // SAFETY: `guard` adds only the loss of this lease to the errors of the effect.
       return isLost && !Exit.isInterrupted(exit) ? lost : exit as Exit.Exit<A, E>

@@ -61,6 +61,24 @@ export const singleton = ({ elapse, makeServer, name, test, ttlMillis }: World):
         yield* Fiber.interrupt(fiber)
       }))
 
+    test("so it does when it is asked to let go: it stands again, behind those who wait", () =>
+      Effect.gen(function*() {
+        const { a, b, key } = yield* setup
+        const runs: Array<string> = []
+        const job = (name: string) => Effect.zipRight(Effect.sync(() => runs.push(name)), Effect.never)
+        const one = yield* Effect.fork(a.dlock.singleton(key, job("one"), { hold: ttlMillis * 10 }))
+        yield* untilHeld(a.dlock, key)
+        const two = yield* Effect.fork(b.dlock.singleton(key, job("two")))
+        yield* untilWaiting(a.dlock, key, 1)
+        assert.strictEqual(yield* b.dlock.askRelease(key), 1)
+        yield* Effect.repeat(Effect.zipRight(Effect.yieldNow(), Effect.sync(() => runs.length)), {
+          until: (n) => n === 2
+        })
+        yield* untilWaiting(a.dlock, key, 1)
+        assert.deepStrictEqual(runs, ["one", "two"])
+        yield* Effect.forEach([one, two], Fiber.interrupt)
+      }))
+
     test("a process that died is followed within its ttl", () =>
       Effect.gen(function*() {
         const { a, b, key } = yield* setup

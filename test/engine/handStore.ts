@@ -108,32 +108,35 @@ const request: Request<LockAcquisitionError> = {
   refuse: ([first]) => first
 }
 
-/** An engine on a hand-driven store, subscribed. */
+/** An engine on a hand-driven store, subscribed; and how to make another one on it. */
 export const setup = Effect.gen(function*() {
   const hands = yield* makeHands
   let tokens = 0
-  const engine = yield* EngineModule.make({
-    store: hands.store,
-    commandTimeout: Duration.millis(commandTimeoutMillis),
-    makeToken: () => `token-${++tokens}`
-  })
+  type Options = Partial<Request<LockAcquisitionError> & Terms>
+  const makeEngine = Effect.map(
+    EngineModule.make({
+      store: hands.store,
+      commandTimeout: Duration.millis(commandTimeoutMillis),
+      makeToken: () => `token-${++tokens}`
+    }),
+    (engine) => ({
+      engine,
+      start: (options: Options = {}) =>
+        Effect.fork(
+          Effect.uninterruptibleMask((restore) =>
+            engine.acquire({ ...request, ...options, terms: { ...request.terms, ...options } }, restore)
+          )
+        )
+    })
+  )
+  const made = yield* makeEngine
   yield* Effect.addFinalizer(() =>
     Effect.sync(() => {
       for (const { hangUp } of [hands.acquire, hands.refresh, hands.leave]) hangUp()
     })
   )
   yield* hands.send({ _tag: "Subscribed" })
-  type Options = Partial<Request<LockAcquisitionError> & Terms>
-  const acquire = (options: Options = {}) =>
-    Effect.uninterruptibleMask((restore) =>
-      engine.acquire({ ...request, ...options, terms: { ...request.terms, ...options } }, restore)
-    )
-  return {
-    ...hands,
-    engine,
-    request,
-    start: (options?: Options) => Effect.fork(acquire(options))
-  }
+  return { ...hands, ...made, makeEngine, request }
 })
 
 export const waiting = (options: Partial<Extract<AcquireAnswer, { readonly _tag: "Waiting" }>> = {}) => ({

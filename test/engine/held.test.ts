@@ -1,6 +1,6 @@
 /** The rules of docs/protocol.md that an engine upholds while it holds, one interleaving each. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, TestClock } from "effect"
+import { Effect, Exit, Fiber, Scope, TestClock } from "effect"
 import type { Lease } from "../../src/internal/engine/lease.js"
 import { granted, left, settleFibers, setup, ttlMillis, waiting } from "./handStore.js"
 
@@ -199,7 +199,7 @@ describe("a held lease", () => {
       for (let i = 0; i < 1_000; i++) {
         const fiber = yield* start()
         const asked = yield* acquire.next
-        asked.reply(granted(i + 1))
+        asked.reply(granted(7))
         leases.push(yield* Effect.orDie(Fiber.join(fiber)))
       }
       yield* TestClock.adjust(ttlMillis / 3)
@@ -230,7 +230,7 @@ describe("a held lease", () => {
       for (let i = 0; i < 10_000; i++) {
         const fiber = yield* start()
         const asked = yield* acquire.next
-        asked.reply(granted(i + 1))
+        asked.reply(granted(7))
         yield* Fiber.await(fiber)
         if (i % 10 === 0) yield* TestClock.adjust(1)
       }
@@ -254,6 +254,46 @@ describe("a held lease", () => {
       assert.strictEqual(renewed.size, 10_000)
       assert.isAtMost(commands, 3 * Math.ceil(10_000 / 256) + 3)
     }), 60_000)
+
+  it.scoped("that was extended is given back until the longer lease must be over", () =>
+    Effect.gen(function*() {
+      const { engine, leave, lease, refresh } = yield* held
+      const extending = yield* Effect.fork(engine.extend(lease, 10 * ttlMillis))
+      ;(yield* refresh.next).reply(heldAnswer(10 * ttlMillis))
+      yield* Fiber.join(extending)
+      yield* Effect.fork(Effect.exit(engine.release(lease)))
+      let last = 0
+      for (let at = 0; at <= 20 * ttlMillis; at += 500) {
+        yield* settleFibers
+        for (const { fail } of leave.calls.splice(0)) {
+          last = at
+          fail()
+        }
+        yield* TestClock.adjust(500)
+      }
+      assert.isAtLeast(last, 10 * ttlMillis)
+    }))
+
+  it.scoped("whose leave has failed is given back once more, and at once, when the service closes", () =>
+    Effect.gen(function*() {
+      const { acquire, leave, makeEngine } = yield* setup
+      const scope = yield* Scope.make()
+      const { engine, start } = yield* Scope.extend(makeEngine, scope)
+      const fiber = yield* start()
+      const asked = yield* acquire.next
+      asked.reply(granted(7))
+      const lease = yield* Effect.orDie(Fiber.join(fiber))
+      const release = yield* Effect.fork(Effect.exit(engine.release(lease)))
+      ;(yield* leave.next).fail()
+      yield* Fiber.join(release)
+      const closing = yield* Effect.fork(Scope.close(scope, Exit.void))
+      const again = yield* leave.next
+      assert.deepStrictEqual(again.input.map(({ token }) => token), [asked.input.token])
+      again.reply([undefined])
+      yield* Fiber.join(closing)
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual(leave.calls.length, 0)
+    }))
 
   it.scoped("closing the engine gives everything back and lets nobody wait on", () =>
     Effect.gen(function*() {

@@ -36,7 +36,7 @@ describe("a lease on several keys", () => {
       const request = yield* acquire.next
       assert.deepStrictEqual(request.input.claims.map(({ key }) => key), ["a", "b", "c"])
       assert.isFalse(request.input.wait)
-      request.reply(granted(7))
+      request.reply({ ...granted(7), fences: [7, 7, 7] })
       return { ...hands, lease: yield* Effect.orDie(Fiber.join(fiber)) }
     }))
 
@@ -63,6 +63,15 @@ describe("a lease on several keys", () => {
         assert.strictEqual((yield* Effect.flip(engine.remaining(lease))).reason, "Superseded")
       }))
   }
+
+  it.scoped("R13: is lost when one key is held under another fence: it was granted anew, and others had it in between", () =>
+    Effect.gen(function*() {
+      const { engine, lease, leave, refresh } = yield* asked
+      yield* TestClock.adjust(ttlMillis / 3)
+      ;(yield* refresh.next).reply([heldFor(ttlMillis), { ...heldFor(ttlMillis), fence: 8 }, heldFor(ttlMillis)])
+      assert.deepStrictEqual(keysOf((yield* leave.next).input), ["a", "b", "c"])
+      assert.strictEqual((yield* Effect.flip(engine.remaining(lease))).reason, "Superseded")
+    }))
 
   it.scoped("is released by one command", () =>
     Effect.gen(function*() {
@@ -144,7 +153,7 @@ describe("a lease on several keys that is waited for", () => {
       assert.notInclude([a.input.token, b.input.token, c.input.token], again.input.token)
     }))
 
-  it.scoped("gives back what it has when it is interrupted, before the interruption is over", () =>
+  it.scoped("gives back what it has when it is interrupted, and a silent store holds nobody up", () =>
     Effect.gen(function*() {
       const { fiber, leave, next } = yield* inTurn
       const a = yield* next("a")
@@ -152,12 +161,40 @@ describe("a lease on several keys that is waited for", () => {
       const b = yield* next("b")
       b.reply(waiting())
       yield* settleFibers
-      const interrupted = yield* Effect.fork(Fiber.interrupt(fiber))
-      const given = [yield* leave.next, yield* leave.next]
-      assert.sameMembers(given.flatMap(({ input }) => keysOf(input)), ["a", "b"])
-      assert.strictEqual((yield* Fiber.poll(interrupted))._tag, "None")
-      for (const left of given) left.reply([undefined])
-      assert.isTrue(Exit.isInterrupted(yield* Fiber.join(interrupted)))
+      assert.isTrue(Exit.isInterrupted(yield* Fiber.interrupt(fiber)))
+      assert.sameMembers(leave.calls.flatMap(({ input }) => keysOf(input)), ["a", "b"])
+    }))
+
+  it.scoped("so does a wait that is over", () =>
+    Effect.gen(function*() {
+      const { acquire, ask, leave } = yield* multi
+      const fiber = yield* ask({ waits: true, waitMillis: 1_000 })
+      ;(yield* acquire.next).reply(refusedBy("b"))
+      ;(yield* acquire.next).reply(granted(7))
+      ;(yield* acquire.next).reply(waiting())
+      yield* TestClock.adjust(1_000)
+      assert.isTrue(Exit.isFailure(yield* Fiber.await(fiber)))
+      yield* settleFibers
+      assert.sameMembers(leave.calls.flatMap(({ input }) => keysOf(input)), ["a", "b"])
+    }))
+
+  it.scoped("without renewal it lasts for a whole ttl from when all are had: it is extended once", () =>
+    Effect.gen(function*() {
+      const { acquire, ask, engine, refresh, request, send } = yield* multi
+      const fiber = yield* ask({ waits: true, terms: { ...request.terms, renew: false } })
+      ;(yield* acquire.next).reply(refusedBy("b"))
+      ;(yield* acquire.next).reply(granted(7))
+      const b = yield* acquire.next
+      b.reply(waiting({ lastFence: 100 }))
+      yield* settleFibers
+      yield* TestClock.adjust(ttlMillis / 4)
+      yield* send({ _tag: "Granted", token: b.input.token, fence: 101 })
+      ;(yield* acquire.next).reply(granted(8))
+      const extension = yield* refresh.next
+      assert.deepStrictEqual(extension.input.items.map((item) => item.ttlMillis), [ttlMillis, ttlMillis, ttlMillis])
+      extension.reply([7, 101, 8].map((fence) => ({ ...heldFor(ttlMillis), fence })))
+      const lease = yield* Effect.orDie(Fiber.join(fiber))
+      assert.isAbove(yield* engine.remaining(lease), ttlMillis * 0.95)
     }))
 
   it.scoped("has one limit of time for all its keys", () =>

@@ -333,6 +333,32 @@ describe("a waiter", () => {
       assert.deepInclude({ ...(yield* Effect.flip(Fiber.join(fiber))) }, { reason: "OverLimit" })
     }))
 
+  it.scoped("R30: so does one whose news of that overtakes the answer that it waits", () =>
+    Effect.gen(function*() {
+      const { acquire, leave, send, start } = yield* setup
+      const fiber = yield* start()
+      const asked = yield* acquire.next
+      yield* send({ _tag: "OverLimit", token: asked.input.token, limit: 1 })
+      asked.reply(waiting())
+      assert.deepInclude({ ...(yield* Effect.flip(Fiber.join(fiber))) }, { reason: "OverLimit" })
+      yield* leave.next
+      assert.strictEqual(acquire.calls.length, 0)
+    }))
+
+  it.scoped("that is not to be renewed has a whole ttl, also when the command that grants it counts as a heartbeat", () =>
+    Effect.gen(function*() {
+      const { acquire, engine, refresh, send, start } = yield* setup
+      const fiber = yield* start({ ttlMillis: 60_000, renew: false })
+      ;(yield* acquire.next).reply(waiting({ remainingMillis: 10_000 }))
+      yield* settleFibers
+      yield* send({ _tag: "Unsubscribed" })
+      ;(yield* refresh.next).reply([{ _tag: "Held", remainingMillis: 10_000, fence: 107 }])
+      yield* settleFibers
+      ;(yield* refresh.next).reply([{ _tag: "Held", remainingMillis: 60_000, fence: 107 }])
+      const lease = yield* Effect.orDie(Fiber.join(fiber))
+      assert.isAbove(yield* engine.remaining(lease), 59_000)
+    }))
+
   it.scoped("R22: what one call left unsettled is settled by further calls, until nothing is left", () =>
     Effect.gen(function*() {
       const { acquire, refresh, start } = yield* setup

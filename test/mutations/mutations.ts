@@ -172,8 +172,8 @@ const engine = [
     [
       "the first answer of a batch is for all its keys",
       "4.8",
-      "L.worst(answer.slice(at, end))",
-      "L.worst(answer.slice(at, at + 1))"
+      "L.worst(lease, answer.slice(at, end))",
+      "L.worst(lease, answer.slice(at, at + 1))"
     ],
     [
       "only what is less than a batch is refreshed",

@@ -1,6 +1,7 @@
 import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as TestClock from "effect/TestClock"
+import * as Memory from "../../src/internal/memory/store.js"
 import { memory } from "./backends.js"
 import { suite } from "./suite.js"
 import { granted, short, world } from "./world.js"
@@ -21,4 +22,20 @@ it.scoped("the store: memory remembers the last fence for a day after the lease,
     // What is over goes with the next look.
     yield* b.inspect()
     assert.strictEqual((yield* b.inspect()).lastFence, 0)
+  }))
+
+it.scoped("the store: memory forgets what is never looked at again, a day after its end", () =>
+  Effect.gen(function*() {
+    const server = yield* Memory.makeServer
+    const store = yield* server.connect("inbox")
+    const take = (key: string, ttlMillis: number) => {
+      const claim = { kind: "lock", key, permits: 1, limit: 1 } as const
+      const terms = { ttlMillis, livenessMillis: ttlMillis, wait: false, subscribed: true, metadata: "" }
+      return Effect.asVoid(store.acquire({ token: key, claims: [claim], ...terms }))
+    }
+    // Nobody gives them back.
+    for (let i = 0; i < 1_000; i++) yield* take(`old ${i}`, short)
+    yield* TestClock.adjust(86_400_000 + short)
+    for (let i = 0; i < 1_000; i++) yield* take(`new ${i}`, short)
+    assert.strictEqual(server.locks.size, 1_000)
   }))

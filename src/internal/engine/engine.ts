@@ -202,6 +202,11 @@ export class Engine {
     return Effect.suspend(() => this.keeper.end(lease, "Expired") ? this.leaver.now(lease) : Effect.void)
   }
 
+  /** As `release`, with nobody who waits for it. */
+  giveBack(lease: Lease): void {
+    if (this.keeper.end(lease, "Expired")) this.leaver.later(lease)
+  }
+
   /** Gives the lease back after that time; or lets it run out, should this process end before. */
   releaseAfter(lease: Lease, millis: number): Effect.Effect<void> {
     const later = Effect.zipRight(Effect.sleep(Duration.millis(millis)), Effect.sync(() => this.leaver.later(lease)))
@@ -215,11 +220,12 @@ export class Engine {
   extend(lease: Lease, ttlMillis: number): Effect.Effect<void, LockLostError | BackendError> {
     return Effect.flatMap(this.remaining(lease), () => {
       const sentAt = this.keeper.now()
+      lease.longestMillis = Math.max(lease.longestMillis, ttlMillis)
       const items = L.toRefreshItems(lease, ttlMillis)
       return Effect.flatMap(
         this.store.refresh({ items, subscribed: this.keeper.subscribed }),
         ({ answer, unsettled }): Effect.Effect<void, LockLostError | BackendError> => {
-          this.keeper.onAnswer(lease, sentAt, L.worst(answer))
+          this.keeper.onAnswer(lease, sentAt, L.worst(lease, answer))
           this.keeper.options.settle(unsettled)
           const failed = answer.find((one) => one._tag === "Failed")
           return failed ? Effect.fail(failed.error) : Effect.asVoid(this.remaining(lease))
@@ -234,10 +240,8 @@ export class Engine {
       const sentAt = this.keeper.now()
       const lowered = L.toItems(lease).map(({ target, token }) => this.store.lower(target, token, permits))
       return Effect.flatMap(Effect.all(lowered), (replies) => {
-        for (const { answer, unsettled } of replies) {
-          this.keeper.onAnswer(lease, sentAt, answer)
-          this.keeper.options.settle(unsettled)
-        }
+        this.keeper.onAnswer(lease, sentAt, L.worst(lease, replies.map(({ answer }) => answer)))
+        for (const { unsettled } of replies) this.keeper.options.settle(unsettled)
         return Effect.asVoid(this.remaining(lease))
       })
     })

@@ -70,7 +70,7 @@ const refresh = (keeper: Keeper, leases: ReadonlyArray<Lease>): Effect.Effect<vo
         let at = 0
         for (const lease of leases) {
           const end = at + lease.claims.length
-          keeper.onAnswer(lease, sentAt, L.worst(answer.slice(at, end)))
+          keeper.onAnswer(lease, sentAt, L.worst(lease, answer.slice(at, end)))
           at = end
         }
         settle(unsettled)

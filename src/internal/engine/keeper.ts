@@ -77,7 +77,8 @@ export class Keeper {
     const { state } = lease
     this.onWaiting(lease, sentAt, answer)
     if (state._tag !== "Requested") return
-    if (state.early !== undefined) this.onGrant(lease, state.early)
+    if (typeof state.early === "object") this.endWait(lease, state.early)
+    else if (state.early !== undefined) this.onGrant(lease, state.early)
     else if (state.resubscribed) this.refreshNow(lease)
   }
 
@@ -129,6 +130,18 @@ export class Keeper {
     }
   }
 
+  /** The answer says that it was granted meanwhile: for as long as a waiter lives, if this very command did it. */
+  onGranted(
+    lease: Lease,
+    sentAt: number,
+    { fence, remainingMillis }: Extract<Answer, { readonly _tag: "Held" }>
+  ): void {
+    const { renew, ttlMillis } = lease.terms
+    // Nothing will make it longer later on, but another refresh does.
+    if (!renew && remainingMillis < ttlMillis) this.refreshNow(lease)
+    else this.hold(lease, sentAt, remainingMillis, [fence])
+  }
+
   onEvent(event: InboxEvent): void {
     if (event._tag === "Subscribed" || event._tag === "Unsubscribed") {
       this.subscribed = event._tag === "Subscribed"
@@ -149,7 +162,8 @@ export class Keeper {
       case "Asked":
         return this.ask(lease, event.fence)
       case "OverLimit":
-        return lease.state._tag === "Waiting" ? this.endWait(lease, event) : undefined
+        if (lease.state._tag === "Waiting") this.endWait(lease, event)
+        else if (lease.state._tag === "Requested") this.become(lease, { ...lease.state, early: event })
     }
   }
 
@@ -233,7 +247,7 @@ export class Keeper {
       this.look(lease)
     } else if (state._tag === "Waiting") {
       if (answer._tag === "Waiting") this.onWaiting(lease, sentAt, answer)
-      else if (answer._tag === "Held") this.hold(lease, sentAt, answer.remainingMillis, [answer.fence])
+      else if (answer._tag === "Held") this.onGranted(lease, sentAt, answer)
       else this.endWait(lease, answer)
     } else if (answer._tag === "Held") {
       lease.refreshedAt = sentAt

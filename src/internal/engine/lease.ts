@@ -26,8 +26,8 @@ export interface Requested {
   readonly _tag: "Requested"
   /** Whether the subscription has come or gone meanwhile: the request says what is not true, or messages were lost (R25). */
   readonly resubscribed: boolean
-  /** A grant that overtook the answer to its own request (R30). */
-  readonly early: number | undefined
+  /** A grant, or the news that there are too few permits, that overtook the answer to its own request (R30). */
+  readonly early: number | OverLimit | undefined
 }
 
 /** The store has it in the queue. */
@@ -67,8 +67,14 @@ export interface Ended {
 export type WaitEnd =
   | { readonly _tag: "Gone" }
   | { readonly _tag: "Timeout"; readonly holder: Holder | undefined }
-  | { readonly _tag: "OverLimit"; readonly limit: number }
+  | OverLimit
   | BackendError
+
+/** The limit was lowered, and it asks for more (R12). */
+export interface OverLimit {
+  readonly _tag: "OverLimit"
+  readonly limit: number
+}
 
 /** How a lease is kept. Those of calls without options are one object. */
 export interface Terms {
@@ -85,6 +91,8 @@ export interface Lease extends Waking {
   readonly token: string
   readonly claims: ReadonlyArray<Claim>
   readonly terms: Terms
+  /** The longest that it was ever asked to last: `extend` may ask for more than the terms. */
+  longestMillis: number
   /** What it was merged from: leases on one claim each, with tokens of their own, that a multi-lock waited for. */
   readonly parts: ReadonlyArray<Lease> | undefined
   state: State
@@ -132,6 +140,7 @@ export const make = (
   token,
   claims,
   terms,
+  longestMillis: terms.ttlMillis,
   parts: undefined,
   state: { _tag: "Requested", resubscribed: false, early: undefined },
   waitUntil,
@@ -210,11 +219,19 @@ export const toRefreshItems = (lease: Lease, ttlMillis: number): ReadonlyArray<R
   }))
 
 /** What is true of a lease on several things: the worst that was said of one of them. */
-export const worst = (answers: ReadonlyArray<Answer>): Answer =>
-  answers.find((answer) => answer._tag === "Gone") ??
-    answers.find((answer) => answer._tag === "Failed") ??
+export const worst = ({ state }: Lease, answers: ReadonlyArray<Answer>): Answer =>
+  answers.some((answer, i) => isGone(state, answer, i)) ? gone : answers.find((answer) => answer._tag === "Failed") ??
     answers.find((answer) => answer._tag === "Waiting") ??
     answers.reduce((a, b) => a._tag === "Held" && b._tag === "Held" && a.remainingMillis <= b.remainingMillis ? a : b)
+
+/**
+ * R13: what the same token holds under another fence was lost, with the store's data, and granted to it again. Others may have
+ * held it in between.
+ */
+const isGone = (state: State, answer: Answer, claim: number): boolean =>
+  answer._tag === "Gone" || (answer._tag === "Held" && state._tag === "Held" && answer.fence !== state.fences[claim])
+
+const gone: Answer = { _tag: "Gone" }
 
 /** When a waiter refreshes again after that answer. */
 export const nextHeartbeat = (sentAt: number, now: number, answer: WaitingAnswer, subscribed: boolean): number =>

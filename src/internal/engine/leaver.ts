@@ -42,7 +42,7 @@ export const make = (options: {
           })
         ),
         // The lease cannot outlive this: the latest moment its request may be carried out, and a ttl from then.
-        until: monotonic(clock) + options.commandTimeoutMillis + lease.terms.ttlMillis
+        until: monotonic(clock) + options.commandTimeoutMillis + lease.longestMillis
       }
     }
 

@@ -10,7 +10,8 @@
  * Invariants:
  * - Claims are in canonical order. Whoever waits while it holds waits only for a claim that comes later in the one order
  *   of all, so no circle of waiters can close (R20).
- * - Whatever ends the attempt other than with the merged lease gives back every part.
+ * - Whatever ends the attempt other than with the merged lease gives back every part, in the background: a store that is
+ *   silent must hold up neither a `wait` that is over nor an interruption.
  */
 import * as Effect from "effect/Effect"
 import type { BackendError, LockAcquisitionError } from "../../DlockError.js"
@@ -64,15 +65,34 @@ const inTurn = <E>(
   const take = (claim: Request<E>["claims"][number]) =>
     Effect.map(engine.acquire({ ...request, terms, claims: [claim] }, restore, startedAt), (part) => parts.push(part))
   return Effect.matchCauseEffect(Effect.forEach(request.claims, take, { discard: true }), {
-    onFailure: (cause) => Effect.zipRight(giveBack(engine, parts), Effect.failCause(cause)),
+    onFailure: (cause) => {
+      for (const part of parts) engine.giveBack(part)
+      return Effect.failCause(cause)
+    },
     onSuccess: () => {
       const lease = merge(engine.keeper, parts, request.terms)
-      return lease === undefined
-        ? Effect.zipRight(giveBack(engine, parts), attempt(engine, request, restore, startedAt))
-        : Effect.succeed(lease)
+      if (lease !== undefined) return whole(engine, request, restore, startedAt, lease)
+      for (const part of parts) engine.giveBack(part)
+      return attempt(engine, request, restore, startedAt)
     }
   })
 }
+
+/** The parts were taken one after the other. What is not renewed is to last for a whole ttl all the same. */
+const whole = <E>(
+  engine: Engine,
+  request: Request<E>,
+  restore: Restore,
+  startedAt: number,
+  lease: Lease
+): Effect.Effect<Lease, E | BackendError> =>
+  request.terms.renew
+    ? Effect.succeed(lease)
+    : restore(engine.extend(lease, request.terms.ttlMillis)).pipe(
+      Effect.as(lease),
+      Effect.onError(() => Effect.sync(() => engine.giveBack(lease))),
+      Effect.catchTag("LockLostError", () => attempt(engine, request, restore, startedAt))
+    )
 
 /** Makes one lease of several: from here on they are kept, lost and given back together. */
 const merge = (keeper: Keeper, parts: ReadonlyArray<Lease>, terms: Terms): Lease | undefined => {
@@ -89,7 +109,3 @@ const merge = (keeper: Keeper, parts: ReadonlyArray<Lease>, terms: Terms): Lease
   keeper.become(lease, held)
   return lease
 }
-
-/** Nothing is held afterwards, as far as the store answers; the rest goes on in the background. */
-const giveBack = (engine: Engine, parts: ReadonlyArray<Lease>): Effect.Effect<void> =>
-  Effect.forEach(parts, (part) => Effect.ignore(engine.release(part)), { concurrency: "unbounded", discard: true })

@@ -38,6 +38,8 @@ export const make: Effect.Effect<Repeater, never, Scope.Scope> = Effect.gen(func
   const sends = yield* FiberSet.make<void>()
   const send = yield* FiberSet.runtime(sends)()
   const retry = yield* FiberSet.makeRuntime<never>()
+  /** Those that wait for their next attempt. */
+  const paused = new Set<() => void>()
   let closed = false
 
   const attempt = (sending: Sending, pauseMillis: number): Effect.Effect<void, BackendError> =>
@@ -46,14 +48,19 @@ export const make: Effect.Effect<Repeater, never, Scope.Scope> = Effect.gen(func
   const again = (sending: Sending, cause: Cause.Cause<BackendError>, pauseMillis: number): void => {
     if (closed || monotonic(clock) >= sending.until) return sending.onGivenUp?.(cause)
     const next = Math.min(2 * pauseMillis, retryAfterMillisMax)
-    const repeat = Effect.sync(() => background(attempt(sending, next)))
-    retry(Effect.interruptible(Effect.delay(repeat, Duration.millis(pauseMillis))))
+    const repeat = (): void => {
+      if (paused.delete(repeat)) background(attempt(sending, next))
+    }
+    paused.add(repeat)
+    retry(Effect.interruptible(Effect.delay(Effect.sync(repeat), Duration.millis(pauseMillis))))
   }
   const background = (sent: Effect.Effect<void, BackendError>): void =>
     void send(Effect.interruptible(Effect.ignore(sent)))
 
   yield* Effect.addFinalizer(() => {
     closed = true
+    // The store may be back: what failed before goes once more.
+    for (const repeat of paused) repeat()
     return FiberSet.awaitEmpty(sends).pipe(Effect.interruptible, Effect.timeout(closeWithin), Effect.ignore)
   })
 

@@ -77,9 +77,11 @@ export const emptyLock = (): Lock => ({
   tombstones: new Map()
 })
 
-/** Whether nothing of it needs to be kept. */
+/** Whether nothing of it needs to be kept, as everything in it has had its time. */
 export const isOver = (lock: Lock, nowMillis: number): boolean =>
-  lock.holders.size + lock.waiters.size + lock.tombstones.size === 0 && lock.rememberUntil <= nowMillis
+  lock.rememberUntil <= nowMillis &&
+  [...lock.holders.values(), ...lock.waiters.values()].every(({ until }) => until <= nowMillis) &&
+  [...lock.tombstones.values()].every((until) => until <= nowMillis)
 
 const firstQueued = (lock: Lock): readonly [string, Waiter] | undefined => {
   for (const pair of lock.waiters) if (pair[1].queued) return pair

@@ -40,6 +40,15 @@ class ServerImpl implements Server {
     return lock
   }
 
+  /** Looks at the one that was not looked at for longest. */
+  forgetOldest(nowMillis: number): void {
+    for (const [name, lock] of this.locks) {
+      this.locks.delete(name)
+      if (!Model.isOver(lock, nowMillis)) this.locks.set(name, lock)
+      return
+    }
+  }
+
   /** One step of the server on some locks: runs it at one moment, then delivers what it has to say. */
   step<A>(targets: ReadonlyArray<Target>, run: (call: Model.Call) => A): Effect.Effect<A> {
     return Effect.sync(() => {
@@ -49,6 +58,9 @@ class ServerImpl implements Server {
       const result = run(call)
       for (const target of targets) {
         if (Model.isOver(this.lockOf(target), nowMillis)) this.locks.delete(nameOf(target))
+        // Each may have been made here: two are looked at, so those whose time is over do not pile up.
+        this.forgetOldest(nowMillis)
+        this.forgetOldest(nowMillis)
       }
       for (const message of call.messages) this.inboxes.get(message.inbox)?.(toEvent(message))
       return result

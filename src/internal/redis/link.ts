@@ -64,6 +64,7 @@ export const make = (
       (client) => Effect.sync(() => client.off("connect", onConnect).off("close", onClose).off("error", onError))
     )
     link.alarm = yield* Alarm.make(() => link.ring())
+    yield* Effect.addFinalizer(() => Effect.sync(() => link.close()))
     return link
   })
 
@@ -77,6 +78,8 @@ class LinkImpl implements Link {
   lastError: Error | undefined
   overslept = false
   sentInTurn = 0
+  corked: Client["stream"] | undefined
+  closed = false
 
   constructor(
     readonly connection: Connection,
@@ -84,7 +87,9 @@ class LinkImpl implements Link {
     readonly clock: Clock.Clock
   ) {
     this.timeoutMillis = Duration.toMillis(commandTimeout)
-    this.openedAt = connection.client.status === "ready" ? -Infinity : Infinity
+    const { status } = connection.client
+    // At "connect" the event has been, and the handshake is under way.
+    this.openedAt = status === "ready" ? -Infinity : status === "connect" ? Alarm.monotonic(clock) : Infinity
   }
 
   readonly epoch = (): number => this.epochs
@@ -115,6 +120,7 @@ class LinkImpl implements Link {
           sentAt: Alarm.monotonic(this.clock),
           settle: (failure) => resume(Effect.fail(new BackendError({ operation, ...failure })))
         }
+        if (this.closed) return call.settle(closed("NotApplied"))
         // An interrupted call stays in `calls`: a caller that gave up must not hide a dead connection.
         this.calls.add(call)
         this.alarm.notLaterThan(call.sentAt + this.timeoutMillis)
@@ -136,15 +142,23 @@ class LinkImpl implements Link {
 
   /** What is sent in one turn of the event loop goes out in one write, but for the first: alone it is faster so. */
   cork(): void {
-    const { stream } = this.connection.client
     if (++this.sentInTurn === 1) {
       queueMicrotask(() => {
-        if (this.sentInTurn > 1) stream?.uncork()
+        this.corked?.uncork()
+        this.corked = undefined
         this.sentInTurn = 0
       })
     } else if (this.sentInTurn === 2) {
-      stream?.cork()
+      this.corked = this.connection.client.stream
+      this.corked?.cork()
     }
+  }
+
+  /** Nothing tells later calls that they are late, and the driver may never settle those under way. */
+  close(): void {
+    this.closed = true
+    for (const call of this.calls) call.settle(closed("Unknown"))
+    this.calls.clear()
   }
 
   /** Settles what waited for too long, and says when the next one would have. */
@@ -179,6 +193,12 @@ class LinkImpl implements Link {
 
 const isInterrupted = (fiber: Fiber.RuntimeFiber<unknown, unknown>): boolean =>
   !Cause.isEmpty(fiber.getFiberRef(FiberRef.interruptedCause))
+
+const closed = (outcome: Failure["outcome"]): Failure => ({
+  reason: "Unreachable",
+  outcome,
+  cause: new Error("the Dlock layer is closed")
+})
 
 const timedOut = (commandTimeout: Duration.Duration): Failure => ({
   reason: "Timeout",
