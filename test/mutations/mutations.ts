@@ -243,8 +243,14 @@ const engine = [
     [
       "a batch is as good as its first item",
       "4.8",
-      "answers.find((answer) => answer._tag === \"Gone\") ??",
-      "answers[0] ?? answers.find((answer) => answer._tag === \"Gone\") ??"
+      "answers.some((answer, i) => isGone(state, answer, i)) ? gone :",
+      "answers[0] ??"
+    ],
+    [
+      "who was granted anew goes on as if nothing had been lost",
+      "R13",
+      "answer._tag === \"Gone\" || (answer._tag === \"Held\" && state._tag === \"Held\" && answer.fence !== state.fences[claim])",
+      "answer._tag === \"Gone\""
     ],
     ["a multi-lock forgets a part", "R20", "    parts,\n    refreshAt", "    parts: parts.slice(1),\n    refreshAt"],
     [
@@ -498,8 +504,8 @@ const model = [
     [
       "who starts again keeps what it had",
       "R20",
-      "? Effect.zipRight(giveBack(engine, parts), attempt(engine, request, restore, startedAt))",
-      "? attempt(engine, request, restore, startedAt)"
+      "for (const part of parts) engine.giveBack(part)\n      return attempt(engine, request, restore, startedAt)",
+      "return attempt(engine, request, restore, startedAt)"
     ],
     [
       "a wait for several has a limit of time for each",
@@ -516,8 +522,14 @@ const model = [
     [
       "what was had before the wait failed is kept",
       "4.8",
-      "onFailure: (cause) => Effect.zipRight(giveBack(engine, parts), Effect.failCause(cause)),",
-      "onFailure: (cause) => Effect.failCause(cause),"
+      "for (const part of parts) engine.giveBack(part)\n      return Effect.failCause(cause)",
+      "return Effect.failCause(cause)"
+    ],
+    [
+      "what is not renewed lasts as long as its oldest part",
+      "4.8",
+      "request.terms.renew\n    ? Effect.succeed(lease)\n    :",
+      "request.terms !== undefined\n    ? Effect.succeed(lease)\n    :"
     ]
   ]),
   ...inFile("src/internal/engine/make.ts", [

@@ -18,8 +18,8 @@ interface Finished {
 
 export interface Flight {
   leader: Leader | undefined
-  /** Alive until, and where to reach it. */
-  readonly followers: Map<string, { until: number; readonly inbox: string }>
+  /** Alive until, where to reach it, and until when a copy of its join might come. */
+  readonly followers: Map<string, { until: number; readonly inbox: string; readonly notAfter: number }>
   /** What a token that has followed may read, and until when. */
   readonly served: Map<string, { readonly outcome: Finished; readonly until: number }>
   /** Tokens that have no part in anything any more, and until when a copy of their join might still come (R36). */
@@ -69,6 +69,10 @@ const dropOver = (entries: Map<string, { readonly until: number } | number>, now
 
 /** Drops what has had its time. A leader's record stays until somebody else leads, for a ttl at most (R33). */
 const sweep = (flight: Flight, nowMillis: number): void => {
+  // R36: a copy of its join must not bring it back.
+  for (const [token, { notAfter, until }] of flight.followers) {
+    if (until <= nowMillis) flight.buried.set(token, notAfter)
+  }
   for (const entries of [flight.followers, flight.served, flight.buried, flight.done]) dropOver(entries, nowMillis)
   if (flight.kept && flight.kept.until <= nowMillis) flight.kept = undefined
   if (flight.leader && flight.leader.ends + flight.leader.ttlMillis <= nowMillis) flight.leader = undefined
@@ -132,7 +136,8 @@ export const join = (flight: Flight, call: Call, request: JoinRequest, inbox: st
     const kept = keepMillis > 0 ? flight.kept?.outcome : undefined
     if (kept && call.nowMillis - kept.finishedAt <= keepMillis) return { _tag: "Kept", payload: kept.payload }
     if (isLed(flight, call.nowMillis)) {
-      flight.followers.set(token, { inbox, until: call.nowMillis + Math.ceil(ttlMillis) })
+      const { notAfter, nowMillis } = call
+      flight.followers.set(token, { inbox, notAfter, until: nowMillis + Math.ceil(ttlMillis) })
     } else {
       lead(flight, call, token, ttlMillis)
     }

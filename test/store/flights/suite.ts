@@ -224,6 +224,19 @@ export const suite = (name: string, make: Backend["make"], { elapse, theorem }: 
         leads(yield* b.join("B3"))
       }))
 
+    theorem(
+      "so is a follower that died, for as long as a copy of its join may come (R36)",
+      () =>
+        Effect.gen(function*() {
+          const { a, b } = yield* world(make)
+          leads(yield* a.join("A"))
+          follows(yield* b.join("B", { ttl: short }))
+          yield* elapse(pastShort)
+          assert.strictEqual(leads(yield* a.refresh("A")).followers, 0)
+          gone(yield* b.join("B"))
+        })
+    )
+
     theorem("a second leave, and one after the end, change nothing", () =>
       Effect.gen(function*() {
         const { a, b } = yield* world(make)
