@@ -9,7 +9,8 @@
  * - with a body, with `Range`, `Upgrade` or `Cache-Control: no-store`;
  * - with credentials (`Authorization`, `Cookie`, `Proxy-Authorization`, and the headers that
  *   `Headers.currentRedactedNames` keeps out of logs, like `X-Api-Key`) or conditions (`If-None-Match` and the like), unless
- *   `vary` names the header or `key` is given; with a user in the url, unless `key` is given.
+ *   `vary` names the header or `key` is given; with a user in the url, unless `key` is given. The headers that
+ *   `FetchHttpClient.RequestInit` adds count as the request's own.
  *
  * The url with its query, and the response, are in Redis as they are, and the url in traces. For a url with a secret give a
  * `key` that is a hash, or none.

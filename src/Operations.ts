@@ -74,7 +74,8 @@ export const forceRelease = (
 /**
  * The gentle form of `forceRelease`: asks all who hold the key now to let go, and says how many that were. Their guarded
  * effects are interrupted, `lost` and `check` fail with reason `Revoked`, and the key passes on when they have given it
- * back: so nothing overlaps. One that does not hear of it, or does not care, keeps it.
+ * back: so nothing overlaps. One that does not hear of it, or does not care, keeps it; and so does a `withMulti` that has the
+ * key and waits for others still, until it has them all.
  *
  * @since 0.1.0
  * @category Operations
