@@ -9,8 +9,8 @@
  * - with a body, with `Range`, `Upgrade` or `Cache-Control: no-store`;
  * - with credentials (`Authorization`, `Cookie`, `Proxy-Authorization`, and the headers that
  *   `Headers.currentRedactedNames` keeps out of logs, like `X-Api-Key`) or conditions (`If-None-Match` and the like), unless
- *   `vary` names the header or `key` is given; with a user in the url, unless `key` is given. The headers that
- *   `FetchHttpClient.RequestInit` adds count as the request's own.
+ *   `vary` names the header or `key` is given; with a user in the url, unless `key` is given. The headers of a
+ *   `FetchHttpClient.RequestInit` that the caller provides count as the request's own.
  *
  * The url with its query, and the response, are in Redis as they are, and the url in traces. For a url with a secret give a
  * `key` that is a hash, or none.
@@ -100,7 +100,8 @@ export interface RunOptions<Request> extends Options<Request> {
  * **Interruption**: a caller that is interrupted or times out leaves alone. The request is interrupted when nobody waits
  * any more.
  *
- * **Gotchas**: a limit of time belongs around the call, not into the client: there it would limit all. A response of which
+ * **Gotchas**: what the layer of the client adds by itself, like a `FetchHttpClient.RequestInit` of its own, is not seen: if
+ * that says who asks, give a `key` that does. A limit of time belongs around the call, not into the client: there it would limit all. A response of which
  * only a part was read when it turned out to be a stream keeps its connection until it is read or its scope closes.
  *
  * @example

@@ -28,8 +28,8 @@ import type { Connection } from "./internal/redis/link.js"
 export class Redis extends Context.Tag("effect-dlock/Redis")<Redis, Connection>() {}
 
 /**
- * Options of ioredis, and `url` (`redis://` or `rediss://`) in their place or before them. Options that are given win
- * over the parts of the url. Pass a `Redacted` url when it carries a password. The time limit of a command is
+ * Options of ioredis, and `url` (`redis://` or `rediss://`) in their place or before them. The parts of the url win
+ * over the options. Pass a `Redacted` url when it carries a password. The time limit of a command is
  * `commandTimeout` of `Dlock.Options`; that of ioredis is not used.
  *
  * @since 0.1.0

@@ -48,8 +48,8 @@ export interface Options extends Pick<Lock.Options, "ttl" | "wait" | "metadata">
  * before another process can start it, and this one queues again. Ends as the effect ends, and then another process that
  * waits runs it; so what is to go on for ever should not end.
  *
- * It goes on waiting while Redis is away. `BackendError` comes only when Redis refuses, when the layer is closed, and when there
- * is a `wait`.
+ * It goes on waiting while Redis is away. `BackendError` comes only when Redis refuses, when there is a `wait`, and
+ * within some seconds after the layer was closed.
  *
  * **Interruption**: interrupts the effect, waits for its end, and passes on at once, unless `hold` says otherwise.
  *

@@ -133,23 +133,26 @@ export const client =
       // SAFETY: see `Parts`. A test would fail.
       const { postprocess } = self as unknown as Parts<E, R>
       return Effect.succeed(HttpClient.transform(self, (alone, request) => {
-        const asks = Effect.flatMap(
-          Effect.serviceOption(FetchHttpClient.RequestInit),
-          (init) =>
-            shareUnlessWithin("http-client/1", Client.asked(request, settings.key?.(request), init), settings.vary)
-        )
-        return Effect.flatMap(asks, (shared) => {
+        const asks = Effect.flatMap(Effect.serviceOption(FetchHttpClient.RequestInit), (init) => {
+          const asked = Client.asked(request, settings.key?.(request), init)
+          return Effect.map(
+            shareUnlessWithin("http-client/1", asked, settings.vary),
+            (shared) => [shared, asked] as const
+          )
+        })
+        return Effect.flatMap(asks, ([shared, asked]) => {
           if (Option.isNone(shared)) return alone
           // Of its own: `HttpClient.withScope` aborts a request, which is known by its identity, with its caller's scope.
           const own = HttpClientRequest.setHeaders(request, {})
+          const sent = { method: request.method, headers: asked.headers }
           return takePart<
             HttpClientResponse.HttpClientResponse,
             HttpClientError.HttpClientError,
             R,
             HttpClientRequest.HttpClientRequest
-          >(dlock, settings, shared.value, Request.wantsFresh(request.headers), {
-            produce: Client.produce(postprocess(Effect.succeed(own)), request, shared.value, settings.limits),
-            replay: (outcome) => Client.replay(request, outcome),
+          >(dlock, settings, shared.value, Request.wantsFresh(asked.headers), {
+            produce: Client.produce(postprocess(Effect.succeed(own)), sent, shared.value, settings.limits),
+            replay: (outcome) => Client.replay(request, sent, outcome),
             alone,
             mayLeave: false
           })

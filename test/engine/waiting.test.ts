@@ -359,6 +359,27 @@ describe("a waiter", () => {
       assert.isAbove(yield* engine.remaining(lease), 59_000)
     }))
 
+  it.scoped("so has one whose grant out of the queue comes with the answer to its acquire, which was sent again", () =>
+    Effect.gen(function*() {
+      const { acquire, engine, refresh, start } = yield* setup
+      const fiber = yield* start({ ttlMillis: 60_000, renew: false })
+      ;(yield* acquire.next).reply(granted(107, 10_000))
+      ;(yield* refresh.next).reply([{ _tag: "Held", remainingMillis: 60_000, fence: 107 }])
+      const lease = yield* Effect.orDie(Fiber.join(fiber))
+      assert.isAbove(yield* engine.remaining(lease), 59_000)
+    }))
+
+  it.scoped("and it is not waited for longer than the caller waits", () =>
+    Effect.gen(function*() {
+      const { acquire, leave, refresh, start } = yield* setup
+      const fiber = yield* start({ ttlMillis: 60_000, renew: false, waitMillis: 1_000 })
+      ;(yield* acquire.next).reply(granted(107, 10_000))
+      yield* refresh.next
+      yield* TestClock.adjust(1_000)
+      assert.deepInclude({ ...(yield* Effect.flip(Fiber.join(fiber))) }, { reason: "Timeout" })
+      yield* leave.next
+    }))
+
   it.scoped("R22: what one call left unsettled is settled by further calls, until nothing is left", () =>
     Effect.gen(function*() {
       const { acquire, refresh, start } = yield* setup

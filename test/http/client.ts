@@ -482,6 +482,27 @@ export const clientSuite = (world: World) => {
         assert.strictEqual(seen.ids.length, 0)
       }))
 
+    test("a header that the program gives to fetch itself is one that a response may vary by", () =>
+      Effect.gen(function*() {
+        const { a, b, seen } = yield* twoClients(world)
+        const upstream = yield* listen((request, response) => {
+          response.setHeader("vary", "accept-language")
+          response.end(request.headers["accept-language"])
+        })
+        const inWords = (client: HttpClient.HttpClient, language: string) =>
+          client.get(upstream.url).pipe(
+            Effect.flatMap((response) => response.text),
+            Effect.provideService(FetchHttpClient.RequestInit, { headers: { "Accept-Language": language } }),
+            Effect.fork
+          )
+        const one = yield* inWords(a, "de")
+        yield* until("the first asks", () => upstream.requests.length === 1)
+        const other = yield* inWords(b, "fr")
+        yield* until("both take part", () => seen.joins === 2)
+        yield* upstream.open
+        assert.deepStrictEqual([yield* Fiber.join(one), yield* Fiber.join(other)], ["de", "fr"])
+      }))
+
     test("a finalizer of a fiber that is interrupted may ask", () =>
       Effect.gen(function*() {
         const { a } = yield* twoClients(world)

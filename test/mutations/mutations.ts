@@ -442,7 +442,7 @@ const model = [
     ]
   ]),
   ...inFile("src/internal/redis/acquire.ts", [
-    ["notAfter is not looked at", "R3", "if now > notAfter then return", "if false then return"],
+    ["notAfter is not looked at", "R3", "if now >= notAfter then return", "if false then return"],
     ["the first acquire sets the limit for ever", "R12", "lock.limit, lock.dirty = lock.wanted,", "lock.dirty ="],
     [
       "a free lock that others wait for is taken",
@@ -504,8 +504,8 @@ const model = [
     [
       "who starts again keeps what it had",
       "R20",
-      "for (const part of parts) engine.giveBack(part)\n      return attempt(engine, request, restore, startedAt)",
-      "return attempt(engine, request, restore, startedAt)"
+      "for (const part of parts) engine.giveBack(part)\n        return again",
+      "return again"
     ],
     [
       "a wait for several has a limit of time for each",
@@ -528,8 +528,8 @@ const model = [
     [
       "what is not renewed lasts as long as its oldest part",
       "4.8",
-      "request.terms.renew\n    ? Effect.succeed(lease)\n    :",
-      "request.terms !== undefined\n    ? Effect.succeed(lease)\n    :"
+      "if (request.terms.renew) return Effect.succeed(lease)",
+      "if (request !== undefined) return Effect.succeed(lease)"
     ]
   ]),
   ...inFile("src/internal/engine/make.ts", [
@@ -682,7 +682,7 @@ const client = [
     ]
   ]),
   ...inFile("src/internal/redis/store.ts", [
-    ["an acquire is sent after its leave", "R15", "for (const { token } of items) this.later.delete(token)", ""],
+    ["an acquire is sent after its leave", "R15", "for (const { token } of items) this.asking.delete(token)", ""],
     [
       "a leave that was sent again needs no tombstone",
       "R15",

@@ -56,7 +56,7 @@ export const make = (world: World, process: Process, link: Link, ear: Ear): Stor
         }`,
         run: (server): Acquired | "late" | "spoiled" => {
           if (request.claims.some((claim) => nameOf(claim) === server.spoiled)) return "spoiled"
-          if (server.nowMillis() > notAfter) return "late"
+          if (server.nowMillis() >= notAfter) return "late"
           return judge.acquire(request, inbox, () => now(server.storeOf(inbox).acquire(request)))
         }
       }

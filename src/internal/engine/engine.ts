@@ -17,6 +17,7 @@ import type { Keeper } from "./keeper.js"
 import type { Lease, Terms, WaitEnd } from "./lease.js"
 import * as L from "./lease.js"
 import type * as Leaver from "./leaver.js"
+import * as Whole from "./whole.js"
 
 /** What it takes to acquire, and what a refusal is to the caller. */
 export interface Request<E> {
@@ -31,7 +32,7 @@ export interface Request<E> {
 
 export type Restore = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>
 
-interface Attempt<E> {
+export interface Attempt<E> {
   readonly request: Request<E>
   readonly restore: Restore
   readonly startedAt: number
@@ -95,11 +96,7 @@ export class Engine {
       subscribed: this.keeper.subscribed,
       metadata: request.terms.metadata
     })
-    const left = lease.waitUntil - sentAt
-    return left === Infinity ? asked : Effect.timeoutFail(asked, {
-      duration: Duration.millis(left),
-      onTimeout: () => this.timedOut(request, startedAt)
-    })
+    return Whole.inTime(this, { request, startedAt }, sentAt, asked)
   }
 
   onAnswer<E>(
@@ -116,7 +113,12 @@ export class Engine {
     switch (answer._tag) {
       case "Granted":
         this.keeper.onAcquired(lease, sentAt, answer)
-        return this.handOver(attempt, lease)
+        return request.terms.renew || answer.remainingMillis >= request.terms.ttlMillis
+          ? this.handOver(attempt, lease)
+          : Effect.flatMap(
+            Whole.extend(this, attempt, lease),
+            (whole) => whole ? Effect.succeed(whole) : this.attempt(attempt)
+          )
       case "Waiting":
         this.keeper.onAcquired(lease, sentAt, answer)
         return this.wait(attempt, lease)
@@ -279,11 +281,9 @@ export class Engine {
       const unwatch = this.onEnd(lease, () => resume(Effect.void))
       return Effect.sync(unwatch)
     })
-    // It has ended, so `remaining` fails.
-    return Effect.zipRight(this.remaining(lease), ended).pipe(
-      Effect.zipRight(this.remaining(lease)),
-      Effect.zipRight(Effect.never)
-    )
+    // By then it has ended, so `remaining` fails.
+    const fails = Effect.zipRight(this.remaining(lease), Effect.never)
+    return Effect.zipRight(Effect.zipRight(this.remaining(lease), ended), fails)
   }
 
   /** Nothing is held or queued by this process any more, as far as Redis answers in time. */

@@ -98,6 +98,7 @@ export interface Following {
 export interface Fetching {
   readonly _tag: "Fetching"
   readonly token: string
+  /** When its end was learned. An answer to an older command says nothing about it (R13). */
   readonly since: number
   readonly provenAt: number
   readonly giveUpAt: number

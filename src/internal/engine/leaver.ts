@@ -41,7 +41,7 @@ export const make = (options: {
             return failure === undefined ? Effect.void : Effect.fail(failure)
           })
         ),
-        // The lease cannot outlive this: the latest moment its request may be carried out, and a ttl from then.
+        // The lease cannot outlive this: the latest moment its last request may be carried out, and what that asked for.
         until: monotonic(clock) + options.commandTimeoutMillis + lease.longestMillis
       }
     }

@@ -5,7 +5,7 @@
  *     |     ^                                                              ^
  *     |     +---one was lost on the way: give back the others---+          |
  *     | refused, and the caller waits                           |          |
- *     +--> one after the other, keeping those before ------all had, merged-+
+ *     +--> one after the other, keeping those before ------all had, merged-+   (extended first, if it is not renewed)
  *
  * Invariants:
  * - Claims are in canonical order. Whoever waits while it holds waits only for a claim that comes later in the one order
@@ -19,6 +19,7 @@ import type { Engine, Request, Restore } from "./engine.js"
 import type { Keeper } from "./keeper.js"
 import type { Lease, Terms } from "./lease.js"
 import * as L from "./lease.js"
+import * as Whole from "./whole.js"
 
 interface Refused {
   readonly _tag: "Refused"
@@ -71,28 +72,17 @@ const inTurn = <E>(
     },
     onSuccess: () => {
       const lease = merge(engine.keeper, parts, request.terms)
-      if (lease !== undefined) return whole(engine, request, restore, startedAt, lease)
-      for (const part of parts) engine.giveBack(part)
-      return attempt(engine, request, restore, startedAt)
+      const again = Effect.suspend(() => attempt(engine, request, restore, startedAt))
+      if (lease === undefined) {
+        for (const part of parts) engine.giveBack(part)
+        return again
+      }
+      if (request.terms.renew) return Effect.succeed(lease)
+      const whole = Whole.extend(engine, { request, restore, startedAt }, lease)
+      return Effect.flatMap(whole, (lease) => lease === undefined ? again : Effect.succeed(lease))
     }
   })
 }
-
-/** The parts were taken one after the other. What is not renewed is to last for a whole ttl all the same. */
-const whole = <E>(
-  engine: Engine,
-  request: Request<E>,
-  restore: Restore,
-  startedAt: number,
-  lease: Lease
-): Effect.Effect<Lease, E | BackendError> =>
-  request.terms.renew
-    ? Effect.succeed(lease)
-    : restore(engine.extend(lease, request.terms.ttlMillis)).pipe(
-      Effect.as(lease),
-      Effect.onError(() => Effect.sync(() => engine.giveBack(lease))),
-      Effect.catchTag("LockLostError", () => attempt(engine, request, restore, startedAt))
-    )
 
 /** Makes one lease of several: from here on they are kept, lost and given back together. */
 const merge = (keeper: Keeper, parts: ReadonlyArray<Lease>, terms: Terms): Lease | undefined => {

@@ -42,12 +42,15 @@ export const asked = (
   }
 }
 
+/** What is sent. Its headers are those of the request, and those that the program has `fetch` add. */
+export type Sent = Pick<Request, "method" | "headers">
+
 type Made = Produced<Response, HttpClientError.HttpClientError>
 
 /** What asking the upstream came to. */
 export const produce = <E extends HttpClientError.HttpClientError, R>(
   execute: Effect.Effect<Response, E, R>,
-  request: Request,
+  request: Sent,
   { named }: Shared,
   limits: Body.Limits
 ): Effect.Effect<Made, never, R | Scope.Scope> =>
@@ -59,7 +62,7 @@ export const produce = <E extends HttpClientError.HttpClientError, R>(
 
 const ofResponse = (
   response: Response,
-  request: Request,
+  request: Sent,
   named: Shared["named"],
   limits: Body.Limits
 ): Effect.Effect<Made, HttpClientError.ResponseError, Scope.Scope> => {
@@ -87,7 +90,7 @@ const bodyOf = (response: Response, limits: Body.Limits) =>
 
 const toOutcome = (
   { headers, status }: Response,
-  request: Request,
+  request: Sent,
   named: Shared["named"],
   body: Uint8Array | null
 ): Outcome.Response => ({
@@ -100,7 +103,7 @@ const toOutcome = (
 
 const ofError = (
   error: HttpClientError.HttpClientError,
-  request: Request,
+  request: Sent,
   named: Shared["named"],
   limits: Body.Limits
 ): Effect.Effect<Made, never, Scope.Scope> => {
@@ -169,13 +172,14 @@ const toResponse = (request: Request, { body, headers, status }: Outcome.Respons
 /** The outcome for one of those who asked; none when it does not suit the request. */
 export const replay = (
   request: Request,
+  { headers }: Sent,
   outcome: Outcome.Outcome
 ): Option.Option<Effect.Effect<Response, HttpClientError.HttpClientError>> => {
   switch (outcome._tag) {
     case "Alone":
       return Option.none()
     case "Response":
-      return Outcome.suits(outcome, request.headers)
+      return Outcome.suits(outcome, headers)
         ? Option.some(Effect.sync(() => toResponse(request, outcome)))
         : Option.none()
     case "RequestError":
@@ -186,7 +190,7 @@ export const replay = (
       )
     case "ResponseError": {
       const { reason } = outcome
-      return Outcome.suits(outcome.response, request.headers)
+      return Outcome.suits(outcome.response, headers)
         ? Option.some(Effect.suspend(() => {
           const response = toResponse(request, outcome.response)
           return Effect.fail(new HttpClientError.ResponseError({ request, response, reason, ...words(outcome) }))

@@ -53,7 +53,7 @@ const usual = (reply: ReadonlyArray<unknown>): Reply | undefined => {
 
 /**
  * Grants all locks or none; with \`wait\` (one lock only) queues. A token that is known already gets the answer of a
- * renewal, so a copy of the command changes nothing (4.2). A copy that comes after \`notAfter\` is refused (R3).
+ * renewal, so a copy of the command changes nothing (4.2). A copy that comes from \`notAfter\` on is refused (R3).
  *
  * @internal
  */
@@ -79,7 +79,7 @@ export const acquire = script({
   shortcut: `
 local token, ttl, liveness, notAfter = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
 local wait, subscribed, inbox, metadata = ARGV[5] == "1", ARGV[6], ARGV[7], ARGV[8]
-if now > notAfter then return { text(now), "late", {} } end
+if now >= notAfter then return { text(now), "late", {} } end
 
 -- Locks that nobody holds, waits for or has left a tombstone in.
 local all, isFree = {}, true

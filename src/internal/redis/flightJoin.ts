@@ -24,7 +24,7 @@ const usual = (reply: ReadonlyArray<unknown>): Reply | undefined => {
 
 /**
  * Leads when nobody does, follows otherwise. A token that is known already gets the answer of a renewal, so a copy of
- * the command changes nothing. A copy that comes after \`notAfter\` is refused (R3).
+ * the command changes nothing. A copy that comes from \`notAfter\` on is refused (R3).
  *
  * @internal
  */
@@ -37,7 +37,7 @@ export const join = script({
   shortcut: `
 local token, ttl, notAfter, inbox = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4]
 local gaveUp, keep = ARGV[5], tonumber(ARGV[6])
-if now > notAfter then return { text(now), "late" } end
+if now >= notAfter then return { text(now), "late" } end
 
 -- The two usual cases: there is nothing yet, or somebody leads for long enough.
 local function join()

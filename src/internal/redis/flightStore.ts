@@ -46,7 +46,7 @@ export class RedisFlightStore implements FlightStore {
       return this.runner.synchronized()
         ? this.joinOnce(request, true)
         : Effect.zipRight(this.runner.synchronize, this.joinUnlessLeft(request, true))
-    })
+    }).pipe(Effect.tapErrorCause(() => Effect.sync(() => this.joining.delete(request.token))))
 
   /** For a second step. What was left meanwhile must not come back (R15). */
   joinUnlessLeft(request: JoinRequest, mayRepeat: boolean): Effect.Effect<JoinAnswer, BackendError> {

@@ -72,12 +72,13 @@ local token = ARGV[1]
 local flight = { state = KEYS[1], followers = KEYS[2] }
 if call("HGET", flight.state, "#leader") == token then
   call("HDEL", flight.state, "#leader", "#ends", "#ttl", token)
-  for _, follower in ipairs(alive(flight)) do
-    local one = read(flight, follower)
-    if one then tell(one.rest, "refused", follower) end
-  end
   -- The dead as well: without their place in the set nothing would find their entries.
-  for _, follower in ipairs(call("ZRANGE", flight.followers, 0, -1)) do call("HDEL", flight.state, follower) end
+  local followers = call("ZRANGE", flight.followers, 0, -1, "WITHSCORES")
+  for at = 1, #followers, 2 do
+    local one = tonumber(followers[at + 1]) > now and read(flight, followers[at])
+    if one then tell(one.rest, "refused", followers[at]) end
+    call("HDEL", flight.state, followers[at])
+  end
   call("DEL", flight.followers)
   publish()
 end

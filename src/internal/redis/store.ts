@@ -51,8 +51,8 @@ export const make = (options: {
 class RedisStore implements Stores {
   readonly inbox: Store["inbox"]
   readonly probe: Store["probe"]
-  /** Tokens whose acquire is still to be sent, unless they are left before (R15). */
-  readonly later = new Set<string>()
+  /** Tokens that have asked, have no answer, and have not been left. */
+  readonly asking = new Set<string>()
 
   constructor(
     subscriber: Pick<Store, "inbox" | "probe">,
@@ -68,17 +68,17 @@ class RedisStore implements Stores {
   }
 
   readonly acquire: Store["acquire"] = (request) =>
-    Effect.suspend(() =>
-      this.runner.synchronized()
+    Effect.suspend(() => {
+      this.asking.add(request.token)
+      return this.runner.synchronized()
         ? this.acquireOnce(request, true)
-        : Effect.zipRight(this.runner.synchronize, this.acquireLater(request, true))
-    )
+        : Effect.zipRight(this.runner.synchronize, this.acquireUnlessLeft(request, true))
+    })
 
-  /** For a second step. The token may have been left by then: a service that closes does not wait for its acquires. */
-  acquireLater(request: AcquireRequest, mayRepeat: boolean): Effect.Effect<Acquired, BackendError> {
-    this.later.add(request.token)
+  /** For a second step (R15). A service that closes leaves, and does not wait for its acquires. */
+  acquireUnlessLeft(request: AcquireRequest, mayRepeat: boolean): Effect.Effect<Acquired, BackendError> {
     return Effect.suspend(() =>
-      this.later.delete(request.token)
+      this.asking.has(request.token)
         ? this.acquireOnce(request, mayRepeat)
         : Effect.fail(Replies.tooLate("acquire"))
     )
@@ -104,10 +104,11 @@ class RedisStore implements Stores {
     }, (reply) => {
       this.unanswered.answered(token)
       if (reply[1] !== "late") {
+        this.asking.delete(token)
         return Effect.succeed(Replies.acquired(reply, claims))
       }
       // The server's clock went ahead. Nothing was created, and this reply has told the new time.
-      return mayRepeat ? this.acquireLater(request, false) : Effect.fail(Replies.tooLate("acquire"))
+      return mayRepeat ? this.acquireUnlessLeft(request, false) : Effect.fail(Replies.tooLate("acquire"))
     })
   }
 
@@ -134,7 +135,7 @@ class RedisStore implements Stores {
     const { indices, targets } = groupByTarget(items.map((item) => item.target))
     let buriedUntil: ReadonlyArray<number> = []
     return this.runner.run(Scripts.leave, () => {
-      for (const { token } of items) this.later.delete(token)
+      for (const { token } of items) this.asking.delete(token)
       buriedUntil = items.map(({ token }) => this.unanswered.buriedUntil(token))
       return {
         locks: targets.map(this.keysOf),

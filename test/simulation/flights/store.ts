@@ -63,6 +63,13 @@ export const make = (world: World, process: Process, link: Link, ear: Ear): Flig
 
   const synchronize = exchange("time", () => ({ text: "time", run: () => true }), () => Effect.void)
 
+  const joining = new Set<string>()
+
+  const joinUnlessLeft = (request: JoinRequest, mayRepeat: boolean): Effect.Effect<JoinAnswer, BackendError> =>
+    Effect.suspend(() =>
+      joining.has(request.token) ? join(request, mayRepeat) : Effect.fail(failure("join", "Timeout"))
+    )
+
   const join = (request: JoinRequest, mayRepeat: boolean): Effect.Effect<JoinAnswer, BackendError> => {
     const { gaveUp, id, token } = request
     return exchange("join", () => {
@@ -71,17 +78,18 @@ export const make = (world: World, process: Process, link: Link, ear: Ear): Flig
         text: `join ${token} of ${id}${gaveUp === undefined ? "" : ` instead of ${gaveUp}`}`,
         run: (server, flights): JoinAnswer | "late" | "refused" => {
           if (isSpoiled(server, id)) return "refused"
-          return server.nowMillis() > until ? "late" : now(flights.join(request))
+          return server.nowMillis() >= until ? "late" : now(flights.join(request))
         }
       }
     }, (reply, sentAt) => {
       if (reply === "refused") return Effect.fail(failure("join", "Refused"))
       if (reply !== "late") {
+        joining.delete(token)
         judge.onAnswer(process, request, sentAt, reply)
         return Effect.succeed(reply)
       }
       world.count("joins too late")
-      return mayRepeat ? join(request, false) : Effect.fail(failure("join", "Timeout"))
+      return mayRepeat ? joinUnlessLeft(request, false) : Effect.fail(failure("join", "Timeout"))
     })
   }
 
@@ -98,7 +106,10 @@ export const make = (world: World, process: Process, link: Link, ear: Ear): Flig
     join: (request) =>
       Effect.suspend(() => {
         judge.onJoinSent(process, request)
-        return serverClock.synchronized() ? join(request, true) : Effect.zipRight(synchronize, join(request, true))
+        joining.add(request.token)
+        return serverClock.synchronized()
+          ? join(request, true)
+          : Effect.zipRight(synchronize, joinUnlessLeft(request, true))
       }),
     refresh: (items) =>
       Effect.suspend(() => {

@@ -1,0 +1,36 @@
+/** A lease that is not renewed is to last for a whole ttl, also when it was granted for less: as to a waiter, or in parts. */
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import type { BackendError } from "../../DlockError.js"
+import type { Attempt, Engine } from "./engine.js"
+import type { Lease } from "./lease.js"
+
+/** Not for longer than the caller waits. */
+export const inTime = <A, E, F>(
+  engine: Engine,
+  { request, startedAt }: Pick<Attempt<E>, "request" | "startedAt">,
+  now: number,
+  effect: Effect.Effect<A, F>
+): Effect.Effect<A, E | F> => {
+  const left = startedAt + request.waitMillis - now
+  return left === Infinity ? effect : Effect.timeoutFail(effect, {
+    duration: Duration.millis(left),
+    onTimeout: () => engine.timedOut(request, startedAt)
+  })
+}
+
+/** To be run in an uninterruptible region. Gives the lease back if it fails; `undefined` when it was lost on the way. */
+export const extend = <E>(
+  engine: Engine,
+  attempt: Attempt<E>,
+  lease: Lease
+): Effect.Effect<Lease | undefined, E | BackendError> => {
+  const extended = engine.extend(lease, attempt.request.terms.ttlMillis).pipe(
+    Effect.as(lease),
+    Effect.catchTag("LockLostError", () => Effect.succeed(undefined))
+  )
+  return Effect.onError(
+    attempt.restore(inTime(engine, attempt, engine.keeper.now(), extended)),
+    () => Effect.sync(() => engine.giveBack(lease))
+  )
+}
