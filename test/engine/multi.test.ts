@@ -197,6 +197,22 @@ describe("a lease on several keys that is waited for", () => {
       assert.isAbove(yield* engine.remaining(lease), ttlMillis * 0.95)
     }))
 
+  it.scoped("and given back, to be asked for again, when somebody has asked for it by then", () =>
+    Effect.gen(function*() {
+      const { acquire, ask, leave, request, send } = yield* multi
+      yield* ask({ waits: true, terms: { ...request.terms, renew: false } })
+      ;(yield* acquire.next).reply(refusedBy("b"))
+      const a = yield* acquire.next
+      a.reply(granted(7))
+      ;(yield* acquire.next).reply(granted(8))
+      const c = yield* acquire.next
+      yield* send({ _tag: "Asked", token: a.input.token, fence: 7 })
+      c.reply(granted(9))
+      const again = yield* acquire.next
+      assert.deepStrictEqual(again.input.claims.map(({ key }) => key), ["a", "b", "c"])
+      assert.deepStrictEqual(keysOf((yield* leave.next).input), ["a", "b", "c"])
+    }))
+
   it.scoped("has one limit of time for all its keys", () =>
     Effect.gen(function*() {
       const { acquire, ask, leave } = yield* multi

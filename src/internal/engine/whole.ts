@@ -19,18 +19,16 @@ export const inTime = <A, E, F>(
   })
 }
 
-/** To be run in an uninterruptible region. Gives the lease back if it fails; `undefined` when it was lost on the way. */
+/** To be run in an uninterruptible region. Gives the lease back if it fails; `undefined` when it was lost, or asked for. */
 export const extend = <E>(
   engine: Engine,
   attempt: Attempt<E>,
   lease: Lease
 ): Effect.Effect<Lease | undefined, E | BackendError> => {
-  const extended = engine.extend(lease, attempt.request.terms.ttlMillis).pipe(
-    Effect.as(lease),
+  const giveBack = Effect.sync(() => engine.giveBack(lease))
+  const extended = Effect.as(engine.extend(lease, attempt.request.terms.ttlMillis), lease)
+  return attempt.restore(inTime(engine, attempt, engine.keeper.now(), extended)).pipe(
+    Effect.onError(() => giveBack),
     Effect.catchTag("LockLostError", () => Effect.succeed(undefined))
-  )
-  return Effect.onError(
-    attempt.restore(inTime(engine, attempt, engine.keeper.now(), extended)),
-    () => Effect.sync(() => engine.giveBack(lease))
   )
 }
