@@ -33,7 +33,7 @@ export interface Leader {
 export interface Options extends Pick<Lock.Options, "ttl" | "wait" | "metadata"> {
   /**
    * Keeps the key for at least that long after it was taken, also when the effect ended or this process stopped before.
-   * So hosts whose clocks differ by less do not run a short job twice.
+   * So hosts whose clocks differ by less do not run a short job twice. `askRelease` and `forceRelease` end it sooner.
    */
   readonly hold?: Duration.DurationInput | undefined
   /**
