@@ -27,7 +27,7 @@ const world = Effect.gen(function*() {
   const now = Effect.promise(() =>
     client.time().then(([s, micros]) => Number(s) * 1000 + Math.floor(Number(micros) / 1000))
   )
-  const acquire = (token: string, notAfter: number, more: Partial<AcquireInput> = {}) =>
+  const timedAcquire = (token: string, notAfter: number, more: Partial<AcquireInput> = {}) =>
     Effect.promise(() =>
       send(client, Acquire.acquire, {
         locks: [lock],
@@ -42,11 +42,12 @@ const world = Effect.gen(function*() {
         metadata: "",
         ...more
       })
-    ).pipe(Effect.map(([, tag]) => tag))
+    )
+  const acquire = (...input: Parameters<typeof timedAcquire>) => Effect.map(timedAcquire(...input), ([, tag]) => tag)
   const leave = (token: string, buriedUntil: number) =>
     Effect.promise(() => send(client, Scripts.leave, { locks: [lock], items: [{ lock: 0, token, buriedUntil }] }))
   const left = Effect.promise(() => client.keys(`${lock[0].slice(0, -"fence".length)}*`))
-  return { a, client, lock, now, acquire, leave, left }
+  return { a, client, lock, now, acquire, timedAcquire, leave, left }
 })
 
 describe("an acquire that waits for the server's time", () => {
@@ -68,6 +69,18 @@ describe("an acquire that arrives after its notAfter", () => {
         assert.deepStrictEqual(yield* left, [])
       }))
   }
+
+  it.scopedLive("is late in that very millisecond as well, in which its tombstone is over", () =>
+    Effect.gen(function*() {
+      const { now, timedAcquire } = yield* world
+      // Until one does arrive then. A round trip takes a part of a millisecond.
+      for (let i = 0;; i++) {
+        const notAfter = (yield* now) + 1
+        const [at, tag] = yield* timedAcquire(`T${i}`, notAfter)
+        assert.strictEqual(tag === "late", at >= notAfter)
+        if (at === notAfter) return
+      }
+    }))
 
   it.scopedLive("changes nothing of what its first copy got", () =>
     Effect.gen(function*() {

@@ -47,6 +47,28 @@ it.scopedLive("a leave that is the first that a process asks keeps its mark for 
   }))
 
 describe("a join of a flight", () => {
+  it.scopedLive("that arrives in the very millisecond of its notAfter creates nothing: its mark is over then (R3, R36)", () =>
+    Effect.gen(function*() {
+      const { client, keys, now } = yield* world
+      // Until one does arrive then. A round trip takes a part of a millisecond.
+      for (let i = 0;; i++) {
+        const notAfter = (yield* now) + 1
+        const [at, tag] = yield* Effect.promise(() =>
+          send(client, Scripts.join, {
+            flight: keys,
+            token: `T${i}`,
+            notAfter,
+            ttlMillis: 1,
+            inbox: "nobody",
+            gaveUp: "",
+            keepMillis: 0
+          })
+        )
+        assert.strictEqual(tag === "late", at >= notAfter)
+        if (at === notAfter) return
+      }
+    }))
+
   it.scopedLive("that arrives after its notAfter creates nothing (R3)", () =>
     Effect.gen(function*() {
       const { join, left, now } = yield* world
