@@ -124,8 +124,8 @@ const lostBecause: Record<LockLostError["reason"], string> = {
 /**
  * Redis could not be asked, did not answer in time, or refused.
  *
- * - `reason`: `Unreachable` (no connection, or the layer is closed), `Timeout` (no answer within `commandTimeout`), `Refused` (Redis answered
- *   with an error: its words are in `message`).
+ * - `reason`: `Unreachable` (no connection, or the layer is closed), `Timeout` (no answer within `commandTimeout`), `Refused`
+ *   (Redis answered with an error: its words are in `message`).
  * - `outcome`: `NotApplied` when nothing was changed, `Unknown` when the command may have run. Either way it is safe to
  *   try again: a token that may hold or wait is given back in the background.
  *

@@ -101,8 +101,9 @@ export interface RunOptions<Request> extends Options<Request> {
  * any more.
  *
  * **Gotchas**: what the layer of the client adds by itself, like a `FetchHttpClient.RequestInit` of its own, is not seen: if
- * that says who asks, give a `key` that does. A limit of time belongs around the call, not into the client: there it would limit all. A response of which
- * only a part was read when it turned out to be a stream keeps its connection until it is read or its scope closes.
+ * that says who asks, give a `key` that does. A limit of time belongs around the call, not into the client: there it would
+ * limit all. A response of which only a part was read when it turned out to be a stream keeps its connection until it is read
+ * or its scope closes.
  *
  * @example
  * ```ts

@@ -7,6 +7,17 @@ import { settleFibers } from "./handStore.js"
 
 const drift = (millis: number) => millis * 0.01 + 2
 
+/** `a` has followed, and is told that the outcome is too large to be sent. */
+const fetching = Effect.gen(function*() {
+  const hands = yield* setup
+  const a = yield* hands.call()
+  const first = yield* hands.join.next
+  first.reply(follows())
+  yield* settleFibers
+  yield* hands.send({ _tag: "Stored", token: first.input.token, finishedAt: 0 })
+  return { ...hands, a, first }
+})
+
 describe("a flight that is led", () => {
   it.scoped("R32: gives its callers the outcome when the store has been told, so who calls after them finds no flight", () =>
     Effect.gen(function*() {
@@ -492,12 +503,7 @@ describe("a flight that is followed", () => {
 
   it.scoped("fetches what was too large to be sent, and asks again if that fails", () =>
     Effect.gen(function*() {
-      const { call, fetch, join, refresh, send } = yield* setup
-      const a = yield* call()
-      const asked = yield* join.next
-      asked.reply(follows())
-      yield* settleFibers
-      yield* send({ _tag: "Stored", token: asked.input.token, finishedAt: 0 })
+      const { a, fetch, refresh } = yield* fetching
       ;(yield* fetch.next).fail()
       yield* TestClock.adjust(1_000)
       ;(yield* refresh.next).reply([{ _tag: "Stored", finishedAt: 0 }])
@@ -508,12 +514,7 @@ describe("a flight that is followed", () => {
   for (const [what, answer] of [["follows", follows()], ["leads", leads()]] as const) {
     it.scoped(`R31: that fetches, and ${what} again as the store has forgotten the end, is left: its callers ask anew`, () =>
       Effect.gen(function*() {
-        const { call, fetch, join, leave, refresh, send } = yield* setup
-        const a = yield* call()
-        const first = yield* join.next
-        first.reply(follows())
-        yield* settleFibers
-        yield* send({ _tag: "Stored", token: first.input.token, finishedAt: 0 })
+        const { a, fetch, first, join, leave, refresh } = yield* fetching
         ;(yield* fetch.next).fail()
         yield* TestClock.adjust(1_000)
         ;(yield* refresh.next).reply([answer])
@@ -546,12 +547,7 @@ describe("a flight that is followed", () => {
 
   it.scoped("R31: whose outcome is gone when it fetches it is in the flight that is open by then", () =>
     Effect.gen(function*() {
-      const { call, fetch, join, send } = yield* setup
-      const a = yield* call()
-      const first = yield* join.next
-      first.reply(follows())
-      yield* settleFibers
-      yield* send({ _tag: "Stored", token: first.input.token, finishedAt: 0 })
+      const { a, call, fetch, join } = yield* fetching
       const b = yield* call()
       const second = yield* join.next
       ;(yield* fetch.next).reply({ _tag: "Gone" })

@@ -115,10 +115,7 @@ export class Engine {
         this.keeper.onAcquired(lease, sentAt, answer)
         return request.terms.renew || answer.remainingMillis >= request.terms.ttlMillis
           ? this.handOver(attempt, lease)
-          : Effect.flatMap(
-            Whole.extend(this, attempt, lease),
-            (whole) => whole ? Effect.succeed(whole) : this.attempt(attempt)
-          )
+          : Whole.extend(this, attempt, lease, Effect.suspend(() => this.attempt(attempt)))
       case "Waiting":
         this.keeper.onAcquired(lease, sentAt, answer)
         return this.wait(attempt, lease)

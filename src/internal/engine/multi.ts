@@ -78,8 +78,7 @@ const inTurn = <E>(
         return again
       }
       if (request.terms.renew) return Effect.succeed(lease)
-      const whole = Whole.extend(engine, { request, restore, startedAt }, lease)
-      return Effect.flatMap(whole, (lease) => lease === undefined ? again : Effect.succeed(lease))
+      return Whole.extend(engine, { request, restore, startedAt }, lease, again)
     }
   })
 }

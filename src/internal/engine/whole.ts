@@ -19,16 +19,20 @@ export const inTime = <A, E, F>(
   })
 }
 
-/** To be run in an uninterruptible region. Gives the lease back if it fails; `undefined` when it was lost, or asked for. */
+/**
+ * To be run in an uninterruptible region. Gives the lease back if it fails, and goes on with `again` when it was lost, or
+ * asked for.
+ */
 export const extend = <E>(
   engine: Engine,
   attempt: Attempt<E>,
-  lease: Lease
-): Effect.Effect<Lease | undefined, E | BackendError> => {
+  lease: Lease,
+  again: Effect.Effect<Lease, E | BackendError>
+): Effect.Effect<Lease, E | BackendError> => {
   const giveBack = Effect.sync(() => engine.giveBack(lease))
   const extended = Effect.as(engine.extend(lease, attempt.request.terms.ttlMillis), lease)
   return attempt.restore(inTime(engine, attempt, engine.keeper.now(), extended)).pipe(
     Effect.onError(() => giveBack),
-    Effect.catchTag("LockLostError", () => Effect.succeed(undefined))
+    Effect.catchTag("LockLostError", () => again)
   )
 }

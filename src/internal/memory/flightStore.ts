@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { FlightEvent, FlightStore } from "../flightStore.js"
 import * as Model from "./flightModel.js"
+import { forgetOldest } from "./forget.js"
 import * as Inbox from "./inbox.js"
 
 export interface FlightServer {
@@ -18,15 +19,6 @@ export const make = (clock: Clock.Clock): FlightServer => {
   const flights = new Map<string, Model.Flight>()
   const inboxes: Inbox.Inboxes<FlightEvent> = new Map()
 
-  /** Looks at the one that was not looked at for longest. */
-  const forgetOldest = (nowMillis: number): void => {
-    for (const [id, flight] of flights) {
-      flights.delete(id)
-      if (!Model.isOver(flight, nowMillis)) flights.set(id, flight)
-      return
-    }
-  }
-
   /** One step of the server on a flight: runs it at one moment, then delivers what it has to say. */
   const step = <A>(id: string, run: (flight: Model.Flight, call: Model.Call) => A): Effect.Effect<A> =>
     Effect.sync(() => {
@@ -35,9 +27,7 @@ export const make = (clock: Clock.Clock): FlightServer => {
       const flight = flights.get(id) ?? Model.emptyFlight()
       flights.set(id, flight)
       const result = run(flight, call)
-      // Each step may have made one: two are looked at, so those whose time is over do not pile up.
-      forgetOldest(nowMillis)
-      forgetOldest(nowMillis)
+      forgetOldest(flights, (flight) => Model.isOver(flight, nowMillis))
       for (const message of call.messages) inboxes.get(message.inbox)?.(toEvent(message))
       return result
     })

@@ -9,6 +9,7 @@ import type * as Scope from "effect/Scope"
 import type { Stores } from "../flightStore.js"
 import type { AcquireAnswer, Answer, Claim, InboxEvent, Store, Target } from "../store.js"
 import * as Flights from "./flightStore.js"
+import { forgetOldest } from "./forget.js"
 import * as Inbox from "./inbox.js"
 import * as Model from "./model.js"
 
@@ -40,15 +41,6 @@ class ServerImpl implements Server {
     return lock
   }
 
-  /** Looks at the one that was not looked at for longest. */
-  forgetOldest(nowMillis: number): void {
-    for (const [name, lock] of this.locks) {
-      this.locks.delete(name)
-      if (!Model.isOver(lock, nowMillis)) this.locks.set(name, lock)
-      return
-    }
-  }
-
   /** One step of the server on some locks: runs it at one moment, then delivers what it has to say. */
   step<A>(targets: ReadonlyArray<Target>, run: (call: Model.Call) => A): Effect.Effect<A> {
     return Effect.sync(() => {
@@ -58,9 +50,7 @@ class ServerImpl implements Server {
       const result = run(call)
       for (const target of targets) {
         if (Model.isOver(this.lockOf(target), nowMillis)) this.locks.delete(nameOf(target))
-        // Each may have been made here: two are looked at, so those whose time is over do not pile up.
-        this.forgetOldest(nowMillis)
-        this.forgetOldest(nowMillis)
+        forgetOldest(this.locks, (lock) => Model.isOver(lock, nowMillis))
       }
       for (const message of call.messages) this.inboxes.get(message.inbox)?.(toEvent(message))
       return result

@@ -19,7 +19,7 @@ const world = Effect.gen(function*() {
   const now = Effect.promise(() =>
     client.time().then(([s, micros]) => Number(s) * 1000 + Math.floor(Number(micros) / 1000))
   )
-  const join = (token: string, notAfter: number, more: Partial<Scripts.JoinInput> = {}) =>
+  const timedJoin = (token: string, notAfter: number, more: Partial<Scripts.JoinInput> = {}) =>
     Effect.promise(() =>
       send(client, Scripts.join, {
         flight: keys,
@@ -31,10 +31,11 @@ const world = Effect.gen(function*() {
         keepMillis: 0,
         ...more
       })
-    ).pipe(Effect.map(([, tag]) => tag))
+    )
+  const join = (...input: Parameters<typeof timedJoin>) => Effect.map(timedJoin(...input), ([, tag]) => tag)
   const left = Effect.promise(() => client.keys(`${keys[0].slice(0, -"state".length)}*`))
   const ttls = Effect.promise(() => Promise.all(keys.map((key) => client.pttl(key))))
-  return { a, b, client, id, keys, now, join, left, ttls }
+  return { a, b, client, id, keys, now, join, timedJoin, left, ttls }
 })
 
 it.scopedLive("a leave that is the first that a process asks keeps its mark for commandTimeout, by the server's clock", () =>
@@ -49,21 +50,11 @@ it.scopedLive("a leave that is the first that a process asks keeps its mark for 
 describe("a join of a flight", () => {
   it.scopedLive("that arrives in the very millisecond of its notAfter creates nothing: its mark is over then (R3, R36)", () =>
     Effect.gen(function*() {
-      const { client, keys, now } = yield* world
+      const { now, timedJoin } = yield* world
       // Until one does arrive then. A round trip takes a part of a millisecond.
       for (let i = 0;; i++) {
         const notAfter = (yield* now) + 1
-        const [at, tag] = yield* Effect.promise(() =>
-          send(client, Scripts.join, {
-            flight: keys,
-            token: `T${i}`,
-            notAfter,
-            ttlMillis: 1,
-            inbox: "nobody",
-            gaveUp: "",
-            keepMillis: 0
-          })
-        )
+        const [at, tag] = yield* timedJoin(`T${i}`, notAfter, { ttlMillis: 1 })
         assert.strictEqual(tag === "late", at >= notAfter)
         if (at === notAfter) return
       }
