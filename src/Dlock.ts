@@ -151,7 +151,7 @@ export interface Service {
     id: string,
     job: Effect.Effect<A, E, R>,
     options?: Fanout.AnyOptions
-  ) => Effect.Effect<A, E | BackendError | FanoutError | InvalidKeyError, R>
+  ) => Effect.Effect<A, E | BackendError | FanoutError | InvalidKeyError, Exclude<R, Scope.Scope>>
   readonly push: <A, E, R>(
     id: string,
     onCompleted: (exit: Exit.Exit<A, E | BackendError | FanoutError>) => Effect.Effect<void, never, R>,
@@ -159,7 +159,7 @@ export interface Service {
   ) => Effect.Effect<
     Fanout.Completion<A, E>,
     LockAcquisitionError | BackendError | InvalidKeyError,
-    R | Scope.Scope
+    Exclude<R, Scope.Scope> | Scope.Scope
   >
   readonly inspect: (key: string, kind?: Kind) => Effect.Effect<Inspection, BackendError | InvalidKeyError>
   readonly forceRelease: (key: string, kind?: Kind) => Effect.Effect<number, BackendError | InvalidKeyError>

@@ -15,6 +15,7 @@ import type * as Exit from "effect/Exit"
 import type * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type { BackendError, FanoutError, InvalidKeyError, LockAcquisitionError } from "./DlockError.js"
+import { keyFirst } from "./internal/dual.js"
 import type { Dlock } from "./internal/tag.js"
 import { withDlock } from "./internal/tag.js"
 
@@ -124,9 +125,13 @@ type Sharable<A, E> = [A] extends [Json<A>] ? [E] extends [JsonError<E>] ? unkno
  * - `FanoutError` when the outcome cannot be shared: see its reasons. Everybody fails, the one whose job ran included.
  * - `BackendError` when Redis could not be asked. See `onBackendError`.
  *
- * The job runs in a fiber of the service, with all that the first caller of its process has provided. If its process dies,
- * another that waits runs its own job within `ttl`. If its lease is lost, it is interrupted, and its callers wait for
- * whoever leads now.
+ * The job runs in a fiber of the service and in a scope of its own, which closes before anybody gets the outcome. Of the
+ * first caller of its process it inherits the services, the log annotations, the parent span and all other fiber refs; not
+ * the scope, an interruption, or the locks that it holds. So do not let the job use anything that ends with that caller,
+ * such as an open transaction: others may wait for it longer.
+ *
+ * If the process of the job dies, another that waits runs its own job within `ttl`. If its lease is lost, it is
+ * interrupted, and its callers wait for the job that runs instead.
  *
  * **Interruption**: a caller that is interrupted or times out leaves alone. When nobody waits any more, in any process, the
  * job is interrupted: at once when no other process waits, or else within a third of `ttl`. A call that comes before the
@@ -134,7 +139,8 @@ type Sharable<A, E> = [A] extends [Json<A>] ? [E] extends [JsonError<E>] ? unkno
  *
  * **Ordering**: a caller only gets the outcome of a job that had not ended when it called.
  *
- * **Gotchas**: all calls with one id must mean the same. A job that asks for its own id waits for itself.
+ * **Gotchas**: all calls with one id must mean the same. A job that asks for its own id, or for a lock that one of its
+ * callers holds meanwhile, waits for itself until that caller gives up.
  *
  * @example
  * ```ts
@@ -159,18 +165,29 @@ type Sharable<A, E> = [A] extends [Json<A>] ? [E] extends [JsonError<E>] ? unkno
  * @category Combinators
  */
 export const fanout: {
+  <A, IA, E, IE>(
+    id: string,
+    options: SchemaOptions<A, IA, E, IE>
+  ): <R>(
+    job: Effect.Effect<A, E, R>
+  ) => Effect.Effect<A, E | BackendError | FanoutError | InvalidKeyError, Exclude<R, Scope.Scope> | Dlock>
+  (
+    id: string,
+    options?: Options
+  ): <A, E, R>(
+    job: Effect.Effect<A, E, R> & Sharable<A, E>
+  ) => Effect.Effect<A, E | BackendError | FanoutError | InvalidKeyError, Exclude<R, Scope.Scope> | Dlock>
   <A, IA, E, IE, R>(
     id: string,
     job: Effect.Effect<A, E, R>,
     options: SchemaOptions<A, IA, E, IE>
-  ): Effect.Effect<A, E | BackendError | FanoutError | InvalidKeyError, R | Dlock>
+  ): Effect.Effect<A, E | BackendError | FanoutError | InvalidKeyError, Exclude<R, Scope.Scope> | Dlock>
   <A, E, R>(
     id: string,
     job: Effect.Effect<A, E, R> & Sharable<A, E>,
     options?: Options
-  ): Effect.Effect<A, E | BackendError | FanoutError | InvalidKeyError, R | Dlock>
-} = <A, E, R>(id: string, job: Effect.Effect<A, E, R>, options?: AnyOptions) =>
-  withDlock((dlock) => dlock.fanout(id, job, options))
+  ): Effect.Effect<A, E | BackendError | FanoutError | InvalidKeyError, Exclude<R, Scope.Scope> | Dlock>
+} = keyFirst((id, job, options: AnyOptions | undefined) => withDlock((dlock) => dlock.fanout(id, job, options)))
 
 /**
  * The part of the first caller of `push`.
@@ -192,7 +209,8 @@ export interface Completion<A, E> {
  * - `FanoutError` `Abandoned` when the first caller's scope closes, or its process dies, without `complete`;
  * - `BackendError` when Redis was silent for too long, or the layer was closed.
  *
- * It belongs to the service, not to the scope, and runs in a fiber of its own. If `push` fails with anything but `Held`, or
+ * It belongs to the service, not to the scope, and runs in a fiber and a scope of its own, with all else that a job of
+ * `fanout` inherits. If `push` fails with anything but `Held`, or
  * is interrupted, the callback is not registered and does not run.
  *
  * **Interruption**: interrupting it while it asks leaves nothing behind.
@@ -229,7 +247,7 @@ export const push: {
   ): Effect.Effect<
     Completion<A, E>,
     LockAcquisitionError | BackendError | InvalidKeyError,
-    R | Scope.Scope | Dlock
+    Exclude<R, Scope.Scope> | Scope.Scope | Dlock
   >
   <A, E, R>(
     id: string,
@@ -240,7 +258,7 @@ export const push: {
   ): Effect.Effect<
     Completion<A, Exclude<E, BackendError | FanoutError>>,
     LockAcquisitionError | BackendError | InvalidKeyError,
-    R | Scope.Scope | Dlock
+    Exclude<R, Scope.Scope> | Scope.Scope | Dlock
   >
 } = <A, E, R>(
   id: string,

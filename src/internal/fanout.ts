@@ -11,6 +11,7 @@ import * as FiberRef from "effect/FiberRef"
 import { identity } from "effect/Function"
 import * as Runtime from "effect/Runtime"
 import type * as RuntimeFlags from "effect/RuntimeFlags"
+import type * as Scope from "effect/Scope"
 import type * as Dlock from "../Dlock.js"
 import type { BackendError, FanoutError, InvalidKeyError } from "../DlockError.js"
 import { LockAcquisitionError } from "../DlockError.js"
@@ -21,6 +22,7 @@ import type { Flights } from "./engine/flights.js"
 import * as Key from "./key.js"
 import * as Options from "./options.js"
 import * as Outcome from "./outcome.js"
+import * as Reentrancy from "./reentrancy.js"
 
 /** What the layer says. */
 export interface Defaults {
@@ -111,15 +113,18 @@ class Fanouts {
     job: Effect.Effect<A, E, R>,
     options?: Fanout.AnyOptions
   ) =>
-    Effect.withFiberRuntime<A, E | BackendError | FanoutError | InvalidKeyError, R>((fiber, { runtimeFlags }) => {
+    Effect.withFiberRuntime<A, E | BackendError | FanoutError | InvalidKeyError, Exclude<R, Scope.Scope>>((
+      fiber,
+      { runtimeFlags }
+    ) => {
       const { flights } = this
       const legal = this.asked(id, options)
       if (Either.isLeft(legal)) return legal.left
       const asked = legal.right
       const start = () =>
         forkJob(
-          runtimeOf<R>(fiber, runtimeFlags),
-          Effect.flatMap(Effect.exit(job), (exit) => produce(asked, exit))
+          runtimeOf<Exclude<R, Scope.Scope>>(fiber, runtimeFlags),
+          Effect.flatMap(Effect.exit(Effect.scoped(job)), (exit) => produce(asked, exit))
         )
       const caller = this.callerOf(asked, start, undefined)
       const shared = ask(flights, id, caller)
@@ -135,51 +140,56 @@ class Fanouts {
     onCompleted: (exit: Exit.Exit<A, E | BackendError | FanoutError>) => Effect.Effect<void, never, R>,
     options?: Fanout.AnyOptions
   ) =>
-    Effect.flatMap(Effect.all([this.legal(id, options), Effect.runtime<R>()]), ([asked, runtime]) => {
-      const produced = Deferred.unsafeMake<Produced>(FiberId.none)
-      const role = Deferred.unsafeMake<"leads" | "listens", BackendError>(FiberId.none)
-      let decided = false
-      const decide = (exit: Exit.Exit<"leads" | "listens", BackendError>): void => {
-        decided = true
-        Deferred.unsafeDone(role, exit)
-      }
-      const caller: Caller = this.callerOf(
-        asked,
-        () => forkJob(runtime, caller.listens ? Effect.succeed(abandoned) : Deferred.await(produced)),
-        (leads) => {
-          if (!decided) caller.listens = !leads
-          decide(Exit.succeed(leads ? "leads" : "listens"))
+    Effect.flatMap(
+      Effect.all([this.legal(id, options), Effect.runtime<Exclude<R, Scope.Scope>>()]),
+      ([asked, runtime]) => {
+        const produced = Deferred.unsafeMake<Produced>(FiberId.none)
+        const role = Deferred.unsafeMake<"leads" | "listens", BackendError>(FiberId.none)
+        let decided = false
+        const decide = (exit: Exit.Exit<"leads" | "listens", BackendError>): void => {
+          decided = true
+          Deferred.unsafeDone(role, exit)
         }
-      )
-
-      const onLanded = (exit: Exit.Exit<Landing, BackendError>): Effect.Effect<void, never, R> => {
-        if (Exit.isInterrupted(exit)) return Effect.void
-        // Nothing was registered: the caller is told instead.
-        if (Exit.isFailure(exit) && !decided) return Effect.sync(() => decide(Exit.failCause(exit.cause)))
-        decide(Exit.succeed("listens"))
-        // SAFETY: as in `fanout`.
-        const outcome = Effect.flatMap(exit, (landing) => this.read(asked, landing)) as Effect.Effect<A, E>
-        return Effect.suspend(() => Effect.flatMap(Effect.exit(outcome), onCompleted)).pipe(logFailure)
-      }
-      const complete = (exit: Exit.Exit<A, E>) =>
-        Effect.asVoid(Effect.flatMap(produce(asked, exit), (what) => Deferred.succeed(produced, what)))
-
-      return Effect.uninterruptibleMask((restore) => {
-        const waiting = forkJob(
-          runtime,
-          Effect.flatMap(Effect.exit(ask(this.flights, id, caller)), (exit) => Effect.uninterruptible(onLanded(exit)))
+        const caller: Caller = this.callerOf(
+          asked,
+          () => forkJob(runtime, caller.listens ? Effect.succeed(abandoned) : Deferred.await(produced)),
+          (leads) => {
+            if (!decided) caller.listens = !leads
+            decide(Exit.succeed(leads ? "leads" : "listens"))
+          }
         )
-        return restore(Deferred.await(role)).pipe(
-          // It may lead already, for others who have come meanwhile: nobody else could complete that.
-          Effect.onInterrupt(() => Effect.zipRight(Fiber.interrupt(waiting), Deferred.succeed(produced, abandoned))),
-          Effect.flatMap((role) =>
-            role === "leads"
-              ? Effect.as(Effect.addFinalizer(() => Deferred.succeed(produced, abandoned)), { complete })
-              : Effect.fail(taken(id, this.flights.keeper.now() - caller.arrivedAt))
+
+        const onLanded = (
+          exit: Exit.Exit<Landing, BackendError>
+        ): Effect.Effect<void, never, Exclude<R, Scope.Scope>> => {
+          if (Exit.isInterrupted(exit)) return Effect.void
+          // Nothing was registered: the caller is told instead.
+          if (Exit.isFailure(exit) && !decided) return Effect.sync(() => decide(Exit.failCause(exit.cause)))
+          decide(Exit.succeed("listens"))
+          // SAFETY: as in `fanout`.
+          const outcome = Effect.flatMap(exit, (landing) => this.read(asked, landing)) as Effect.Effect<A, E>
+          return Effect.suspend(() => Effect.flatMap(Effect.exit(outcome), onCompleted)).pipe(Effect.scoped, logFailure)
+        }
+        const complete = (exit: Exit.Exit<A, E>) =>
+          Effect.asVoid(Effect.flatMap(produce(asked, exit), (what) => Deferred.succeed(produced, what)))
+
+        return Effect.uninterruptibleMask((restore) => {
+          const waiting = forkJob(
+            runtime,
+            Effect.flatMap(Effect.exit(ask(this.flights, id, caller)), (exit) => Effect.uninterruptible(onLanded(exit)))
           )
-        )
-      })
-    })
+          return restore(Deferred.await(role)).pipe(
+            // It may lead already, for others who have come meanwhile: nobody else could complete that.
+            Effect.onInterrupt(() => Effect.zipRight(Fiber.interrupt(waiting), Deferred.succeed(produced, abandoned))),
+            Effect.flatMap((role) =>
+              role === "leads"
+                ? Effect.as(Effect.addFinalizer(() => Deferred.succeed(produced, abandoned)), { complete })
+                : Effect.fail(taken(id, this.flights.keeper.now() - caller.arrivedAt))
+            )
+          )
+        })
+      }
+    )
 }
 
 /** With all that the caller has. Its fiber waits for the flight, so that is what it had when it called. */
@@ -191,9 +201,11 @@ const runtimeOf = <R>(fiber: Fiber.RuntimeFiber<unknown, unknown>, runtimeFlags:
     fiberRefs: fiber.getFiberRefs()
   })
 
-/** Without an interruption of the caller's own that may be pending. */
+/** Without what is the caller's own: an interruption that may be pending, and the locks that it holds. */
 const forkJob = <A, R>(runtime: Runtime.Runtime<R>, job: Effect.Effect<A, never, R>): Fiber.RuntimeFiber<A> =>
-  Runtime.runFork(Runtime.deleteFiberRef(runtime, FiberRef.interruptedCause))(Effect.interruptible(job))
+  Runtime.runFork(Runtime.deleteFiberRef(runtime, FiberRef.interruptedCause))(
+    Reentrancy.holdingNothing(Effect.interruptible(job))
+  )
 
 const produce = (asked: Asked, exit: Exit.Exit<unknown, unknown>): Effect.Effect<Produced> =>
   Effect.map(Outcome.write(exit, asked.schemas, asked.terms.maxPayloadBytes), (payload) => ({

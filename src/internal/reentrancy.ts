@@ -4,7 +4,7 @@
  * A list, so that taking a lock costs the same however many are held. Leases that have ended are ignored, so nothing
  * depends on a fiber hearing of its release; they are taken out when the list has doubled.
  */
-import type * as Effect from "effect/Effect"
+import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
 import { globalValue } from "effect/GlobalValue"
@@ -70,6 +70,10 @@ export const note = (lease: Lease): Effect.Effect<void> => FiberRef.update(holdi
 /** To be run by that fiber after it gave the lease back: the last that it took, most often. */
 export const forget = (lease: Lease): Effect.Effect<void> =>
   FiberRef.update(holdings, (holding) => holding?.lease === lease ? holding.rest : pruned(holding))
+
+/** For a job that is not its caller's alone: what that one holds is not held by the job. */
+export const holdingNothing = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.locally(effect, holdings, undefined)
 
 /** The first of the claims that this fiber holds already. */
 export const conflict = (

@@ -309,6 +309,22 @@ export const sharing = (world: World) => {
         assert.strictEqual(yield* a.dlock.fanout(other, failing, keep), 2)
       }))
 
+    test("a job that is piped into fanout is the same as one that is its argument, with options and without", () =>
+      Effect.gen(function*() {
+        const [a, b] = yield* two
+        const id = yield* newKey
+        let runs = 0
+        const job = Effect.sync(() => new Date(++runs))
+        const options = { schema: { success: Schema.Date, error: Schema.Never }, keep: "1 minute" } as const
+        const values = [
+          yield* Dlock.fanout(id, job, options).pipe(Effect.provideService(Dlock.Dlock, a.dlock)),
+          yield* job.pipe(Dlock.fanout(id, options), Effect.provideService(Dlock.Dlock, b.dlock))
+        ]
+        assert.deepStrictEqual(values, [new Date(1), new Date(1)])
+        const plain = Effect.sync(() => ++runs).pipe(Dlock.fanout(id), Effect.provideService(Dlock.Dlock, a.dlock))
+        assert.deepStrictEqual([yield* plain, yield* plain], [2, 3])
+      }))
+
     test("ids, prefixes and kinds do not mix, and an illegal id is refused", () =>
       Effect.gen(function*() {
         const [a] = yield* two

@@ -4,6 +4,7 @@
  */
 import type { DlockError, Fanout } from "effect-dlock"
 import { Dlock } from "effect-dlock"
+import * as Context from "effect/Context"
 import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
@@ -36,10 +37,8 @@ expectTypeOf(Dlock.fanout("k", Effect.succeed({ n: 1, s: "s", b: true, nothing: 
     Effect.Effect<{ n: number; s: string; b: boolean; nothing: null; list: Array<number> }, Own, Dlock.Dlock>
   >()
 
-declare const tree: Effect.Effect<Tree, Gone | Missing, Scope.Scope>
-expectTypeOf(Dlock.fanout("k", tree)).toEqualTypeOf<
-  Effect.Effect<Tree, Gone | Missing | Own, Dlock.Dlock | Scope.Scope>
->()
+declare const tree: Effect.Effect<Tree, Gone | Missing>
+expectTypeOf(Dlock.fanout("k", tree)).toEqualTypeOf<Effect.Effect<Tree, Gone | Missing | Own, Dlock.Dlock>>()
 
 expectTypeOf(Dlock.fanout("k", Effect.void)).toEqualTypeOf<Effect.Effect<void, Own, Dlock.Dlock>>()
 expectTypeOf(Dlock.fanout("k", Effect.fail("words" as const), { keep: "1 minute" }))
@@ -75,6 +74,32 @@ Dlock.fanout("k", Effect.fail(new Error("x")))
 // @ts-expect-error an error of this library with a Duration
 Dlock.fanout("k", Effect.scoped(Effect.asVoid(Dlock.once("k"))))
 
+// The job has a scope of its own, and needs everything else of its caller.
+
+class Database extends Context.Tag("Database")<Database, string>() {}
+declare const scoped: Effect.Effect<number, Gone, Scope.Scope | Database>
+type Scoped = Effect.Effect<number, Gone | Own, Database | Dlock.Dlock>
+expectTypeOf(Dlock.fanout("k", scoped)).toEqualTypeOf<Scoped>()
+expectTypeOf(scoped.pipe(Dlock.fanout("k"))).toEqualTypeOf<Scoped>()
+declare const service: Dlock.Service
+expectTypeOf(service.fanout("k", scoped)).toEqualTypeOf<Effect.Effect<number, Gone | Own, Database>>()
+
+// Piped: the same.
+
+expectTypeOf(tree.pipe(Dlock.fanout("k"))).toEqualTypeOf<Effect.Effect<Tree, Gone | Missing | Own, Dlock.Dlock>>()
+expectTypeOf(Effect.succeed("a" as const).pipe(Dlock.fanout("k", { keep: "1 minute" })))
+  .toEqualTypeOf<Effect.Effect<"a", Own, Dlock.Dlock>>()
+expectTypeOf(Effect.void.pipe(Dlock.fanout("k", { onBackendError: "run" }), Effect.timeoutOption("1 second")))
+  .toEqualTypeOf<Effect.Effect<Option.Option<void>, Own, Dlock.Dlock>>()
+// @ts-expect-error a Date
+Effect.succeed(new Date()).pipe(Dlock.fanout("k"))
+// @ts-expect-error an error with a Date
+Effect.fail(new At({ at: new Date() })).pipe(Dlock.fanout("k", { ttl: "1 minute" }))
+// @ts-expect-error no option
+Effect.succeed(1).pipe(Dlock.fanout("k", { retry: 1 }))
+// @ts-expect-error no option
+Dlock.fanout("k", Effect.succeed(1), { retry: 1 })
+
 // With a schema all of it is.
 
 expectTypeOf(
@@ -86,6 +111,12 @@ expectTypeOf(Dlock.fanout("k", dated, { schema: { success: Schema.Date, error: A
   .toEqualTypeOf<Effect.Effect<Date, At | Own, Dlock.Dlock>>()
 // @ts-expect-error a schema of something else
 Dlock.fanout("k", dated, { schema: { success: Schema.Number, error: At } })
+expectTypeOf(dated.pipe(Dlock.fanout("k", { schema: { success: Schema.Date, error: At } })))
+  .toEqualTypeOf<Effect.Effect<Date, At | Own, Dlock.Dlock>>()
+expectTypeOf(Effect.succeed(new Date()).pipe(Dlock.fanout("k", { schema: { success: Schema.Date, error: At } })))
+  .toEqualTypeOf<Effect.Effect<Date, At | Own, Dlock.Dlock>>()
+// @ts-expect-error a schema of something else
+dated.pipe(Dlock.fanout("k", { schema: { success: Schema.Number, error: At } }))
 
 // push
 
