@@ -16,9 +16,10 @@ import * as Schema from "effect/Schema"
 /**
  * Somebody else holds the lock. Nothing is held or queued for the caller any more.
  *
- * - `reason`: `Held` when the call does not wait, `Timeout` when its `wait` was over, `OverLimit` when it asks for more
- *   permits than there are, `Reentrant` when the fiber would wait for itself: it, or one that it comes from, holds it.
- *   The last two never pass by themselves: fix the call, and do not retry it.
+ * - `reason`: `Held` when the call does not wait, `Timeout` when its `wait` was over; an outage is neither, but a
+ *   `BackendError`. `OverLimit` when it asks for more permits than there are, `Reentrant` when the fiber would wait for
+ *   itself: it, or one that it comes from, holds it. The last two never pass by themselves: fix the call, and do not retry
+ *   it.
  * - `holder`: the `metadata` of the holder whose lease ends first, when it gave one.
  * - `retryAfter`: when that lease would end if it were not renewed. A hint, not a promise; absent when it is not known.
  * - `waited`: how long this call has waited.

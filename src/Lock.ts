@@ -96,7 +96,11 @@ export interface MultiLock extends Lease {
 export interface Options {
   /** How long a holder that died can block others. Renewed every third of it. Defaults to the layer's `ttl`. */
   readonly ttl?: Duration.DurationInput | undefined
-  /** How long to wait for the lock at most; 0 is not at all, as `once` does. Defaults to no limit. */
+  /**
+   * How long to stay in the queue at most; 0 is not at all, as `once` does. Defaults to no limit. Redis's first answer is
+   * awaited in any case, for `commandTimeout` at most: a free lock is taken however short the wait, and an outage is a
+   * `BackendError`.
+   */
   readonly wait?: Duration.DurationInput | undefined
   /** Whether to renew the lease while it is held. Defaults to `true`. */
   readonly renew?: boolean | undefined
@@ -143,8 +147,9 @@ export const once = (
  * Locks are not re-entrant: a fiber that asks for what it holds already, or what a fiber that it comes from holds, fails at
  * once with reason `Reentrant`.
  *
- * Fails with reason `Timeout` when `options.wait` is over, and with `BackendError` when Redis was silent for so long that
- * the place in the queue must be gone.
+ * Fails with reason `Timeout` when `options.wait` is over and Redis has said that somebody holds the lock or waits for it.
+ * Fails with `BackendError` when Redis did not answer at all, when it was silent for so long that the place in the queue
+ * must be gone, and when `ttl` is shorter than the round trip to Redis.
  *
  * **Interruption**: interrupting a waiter takes it out of the queue, also when its grant is just under way.
  *

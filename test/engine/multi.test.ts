@@ -1,11 +1,11 @@
 /** The rules of docs/protocol.md for leases on several keys, one interleaving each. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Logger, TestClock } from "effect"
+import { Effect, Exit, Fiber, Logger, Option, TestClock } from "effect"
 import type { LockAcquisitionError } from "../../src/DlockError.js"
 import type { Request } from "../../src/internal/engine/engine.js"
 import * as Multi from "../../src/internal/engine/multi.js"
 import type { Claim, Target } from "../../src/internal/store.js"
-import { granted, settleFibers, setup, ttlMillis, waiting } from "./handStore.js"
+import { commandTimeoutMillis, granted, settleFibers, setup, ttlMillis, waiting } from "./handStore.js"
 
 const claim = (key: string, more?: Partial<Claim>): Claim => ({ kind: "lock", key, permits: 1, limit: 1, ...more })
 const keysOf = (items: ReadonlyArray<{ readonly target: Target }>) => items.map((item) => item.target.key)
@@ -176,6 +176,60 @@ describe("a lease on several keys that is waited for", () => {
       assert.isTrue(Exit.isFailure(yield* Fiber.await(fiber)))
       yield* settleFibers
       assert.sameMembers(leave.calls.flatMap(({ input }) => keysOf(input)), ["a", "b"])
+    }))
+
+  it.scoped("awaits each first answer for as long as the store takes, however short its wait is", () =>
+    Effect.gen(function*() {
+      const { acquire, ask, leave } = yield* multi
+      const free = yield* ask({ waits: true, waitMillis: 1 })
+      const asked = yield* acquire.next
+      yield* TestClock.adjust(1_000)
+      asked.reply({ ...granted(7), fences: [7, 7, 7] })
+      assert.strictEqual((yield* Effect.orDie(Fiber.join(free))).state._tag, "Held")
+      const unanswered = yield* ask({ waits: true, waitMillis: 1 })
+      const second = yield* acquire.next
+      yield* TestClock.adjust(1_000)
+      second.fail()
+      const error = yield* Effect.flip(Fiber.join(unanswered))
+      assert(!Array.isArray(error))
+      assert.strictEqual((error as { readonly _tag: string })._tag, "BackendError")
+      yield* leave.next
+    }))
+
+  it.scoped("fails with Timeout for every key that is held, when its wait was over before the store said so", () =>
+    Effect.gen(function*() {
+      const { acquire, ask } = yield* multi
+      const fiber = yield* ask({ waits: true, waitMillis: 1 })
+      const asked = yield* acquire.next
+      yield* TestClock.adjust(1_000)
+      const holder = { endsMillis: 1_000, fence: 3, metadata: "holder" }
+      asked.reply({ _tag: "Refused", blockers: [{ key: "b", holder }, { key: "c", holder }] })
+      const failed = yield* Effect.flip(Fiber.join(fiber))
+      assert(Array.isArray(failed))
+      assert.deepStrictEqual(failed.map(({ key, reason }) => [key, reason]), [["b", "Timeout"], ["c", "Timeout"]])
+      yield* settleFibers
+      assert.strictEqual(acquire.calls.length, 0)
+    }))
+
+  it.scoped("whose keys are lost before the last is had, each time and never renewed, fails after commandTimeout", () =>
+    Effect.gen(function*() {
+      const { acquire, ask } = yield* multi
+      const terms = { ttlMillis: 300, renew: true, maxHoldMillis: Infinity, metadata: "", onHolder: undefined }
+      const fiber = yield* ask({ waits: true, terms })
+      let passes = 0
+      for (let at = 0; at < 10_000; at += 200) {
+        yield* Effect.zipRight(settleFibers, TestClock.adjust(200))
+        for (const { input, reply } of acquire.calls.splice(0)) {
+          if (!input.wait) passes++
+          reply(input.wait ? granted(7, 300) : refusedBy("b"))
+        }
+      }
+      assert.isTrue(Option.isSome(yield* Fiber.poll(fiber)))
+      const error = yield* Effect.flip(Fiber.join(fiber))
+      assert(!Array.isArray(error))
+      assert.include(String(error), "`ttl` (300ms) is shorter than taking 3 keys one after the other (600ms)")
+      // A pass takes four answers.
+      assert.strictEqual(passes, 1 + Math.ceil(commandTimeoutMillis / 800))
     }))
 
   it.scoped("without renewal it lasts for a whole ttl from when all are had: it is extended once", () =>

@@ -1,6 +1,6 @@
 /** The rules of docs/protocol.md that an engine upholds while it waits, one interleaving each. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, TestClock } from "effect"
+import { Effect, Exit, Fiber, Option, TestClock } from "effect"
 import { commandTimeoutMillis, granted, left, settleFibers, setup, ttlMillis, waiting } from "./handStore.js"
 
 const drift = (millis: number) => millis * 0.01 + 2
@@ -311,16 +311,88 @@ describe("a waiter", () => {
       assert.deepStrictEqual((yield* leave.next).input.map((item) => item.token), [asked.input.token])
     }))
 
-  it.scoped("times out by its own wait, even when its request is not answered", () =>
+  it.scoped("awaits its first answer for as long as the store takes: a free lock is taken however short its wait is", () =>
     Effect.gen(function*() {
-      const { acquire, leave, start } = yield* setup
-      const fiber = yield* start({ waitMillis: commandTimeoutMillis / 5 })
+      const { acquire, start } = yield* setup
+      const fiber = yield* start({ waitMillis: 1 })
       const asked = yield* acquire.next
       yield* TestClock.adjust(commandTimeoutMillis / 5)
-      const error = yield* Effect.flip(Fiber.join(fiber))
-      assert.deepInclude({ ...error }, { _tag: "LockAcquisitionError", reason: "Timeout" })
+      assert.strictEqual((yield* Fiber.poll(fiber))._tag, "None")
+      asked.reply(granted(7))
+      assert.strictEqual((yield* Effect.orDie(Fiber.join(fiber))).state._tag, "Held")
+    }))
+
+  it.scoped("fails as the store fails when that never said that somebody holds it, however short its wait is", () =>
+    Effect.gen(function*() {
+      const { acquire, leave, start } = yield* setup
+      const fiber = yield* start({ waitMillis: 1 })
+      const asked = yield* acquire.next
+      yield* TestClock.adjust(commandTimeoutMillis)
+      asked.fail()
+      assert.strictEqual((yield* Effect.flip(Fiber.join(fiber)))._tag, "BackendError")
       assert.deepStrictEqual((yield* leave.next).input.map((item) => item.token), [asked.input.token])
     }))
+
+  it.scoped("times out as soon as the store says that somebody holds it, when its wait is over by then", () =>
+    Effect.gen(function*() {
+      const { acquire, leave, start } = yield* setup
+      const fiber = yield* start({ waitMillis: 1_000 })
+      const asked = yield* acquire.next
+      yield* TestClock.adjust(1_500)
+      asked.reply(waiting({ holder: { endsMillis: 5_000, fence: 3, metadata: "holder" } }))
+      const error = yield* Effect.flip(Fiber.join(fiber))
+      assert.deepInclude({ ...error }, { _tag: "LockAcquisitionError", reason: "Timeout", holder: "holder" })
+      assert.deepStrictEqual((yield* leave.next).input.map((item) => item.token), [asked.input.token])
+    }))
+
+  it.scoped("times out by its own wait when the store has said that somebody holds it", () =>
+    Effect.gen(function*() {
+      const { acquire, leave, start } = yield* setup
+      const fiber = yield* start({ waitMillis: 1_000 })
+      const asked = yield* acquire.next
+      asked.reply(waiting())
+      yield* settleFibers
+      yield* TestClock.adjust(999)
+      assert.strictEqual((yield* Fiber.poll(fiber))._tag, "None")
+      yield* TestClock.adjust(1)
+      assert.deepInclude({ ...(yield* Effect.flip(Fiber.join(fiber))) }, {
+        _tag: "LockAcquisitionError",
+        reason: "Timeout"
+      })
+      assert.deepStrictEqual((yield* leave.next).input.map((item) => item.token), [asked.input.token])
+    }))
+
+  for (const [what, answer] of [["grants", granted(7, 100)], ["places", waiting({ remainingMillis: 100 })]] as const) {
+    it.scoped(`fails after commandTimeout, and says why, when all that it is given is over before it knows: ${what}`, () =>
+      Effect.gen(function*() {
+        const { acquire, refresh, start } = yield* setup
+        const fiber = yield* start({ ttlMillis: 100 }) // In time, so however long ago it was, it does not count.
+        ;(yield* acquire.next).reply(waiting({ remainingMillis: 100 }))
+        for (let at = 0; at < 10_000; at += 30) {
+          yield* Effect.zipRight(settleFibers, TestClock.adjust(30))
+          for (const { reply } of refresh.calls.splice(0)) reply([waiting({ remainingMillis: 100 })])
+        }
+        yield* settleFibers
+        yield* TestClock.adjust(34)
+        ;(yield* refresh.next).reply([{ _tag: "Gone" }])
+        let answers = 0
+        for (let at = 0; at < 10_000; at += 200) {
+          yield* Effect.zipRight(settleFibers, TestClock.adjust(200))
+          for (const { reply } of acquire.calls.splice(0)) {
+            answers++
+            reply(answer)
+          }
+          yield* settleFibers
+          for (const { reply } of refresh.calls.splice(0)) reply([{ _tag: "Gone" }])
+        }
+        assert.isTrue(Option.isSome(yield* Fiber.poll(fiber)))
+        const error = yield* Effect.flip(Fiber.join(fiber))
+        assert(error._tag === "BackendError")
+        assert.strictEqual(error.reason, "Timeout")
+        assert.include(error.message, "`ttl` (100ms) is shorter than the round trip to Redis (200ms)")
+        assert.strictEqual(answers, commandTimeoutMillis / 200 + 1)
+      }))
+  }
 
   it.scoped("R12: whose request is heavier than the lowered limit is told so", () =>
     Effect.gen(function*() {
@@ -369,15 +441,23 @@ describe("a waiter", () => {
       assert.isAbove(yield* engine.remaining(lease), 59_000)
     }))
 
-  it.scoped("and it is not waited for longer than the caller waits", () =>
+  it.scoped("and that is awaited for as long as the store takes: nobody else holds it", () =>
     Effect.gen(function*() {
-      const { acquire, leave, refresh, start } = yield* setup
-      const fiber = yield* start({ ttlMillis: 60_000, renew: false, waitMillis: 1_000 })
-      ;(yield* acquire.next).reply(granted(107, 10_000))
-      yield* refresh.next
-      yield* TestClock.adjust(1_000)
-      assert.deepInclude({ ...(yield* Effect.flip(Fiber.join(fiber))) }, { reason: "Timeout" })
-      yield* leave.next
+      const { acquire, engine, leave, refresh, start } = yield* setup
+      for (const ends of ["answered", "failed"]) {
+        const fiber = yield* start({ ttlMillis: 60_000, renew: false, waitMillis: 1_000 })
+        ;(yield* acquire.next).reply(granted(107, 10_000))
+        const extension = yield* refresh.next
+        yield* TestClock.adjust(1_500)
+        if (ends === "answered") {
+          extension.reply([{ _tag: "Held", remainingMillis: 60_000, fence: 107 }])
+          assert.isAbove(yield* left(engine, yield* Effect.orDie(Fiber.join(fiber))), 50_000)
+        } else {
+          extension.fail()
+          assert.strictEqual((yield* Effect.flip(Fiber.join(fiber)))._tag, "BackendError")
+          yield* leave.next
+        }
+      }
     }))
 
   it.scoped("R22: what one call left unsettled is settled by further calls, until nothing is left", () =>

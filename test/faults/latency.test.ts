@@ -60,6 +60,22 @@ describe.concurrent("latency", () => {
       yield* untilOnlyFences(server.url, 2 * ways[1] + slack)
     }))
 
+  test("a ttl that is shorter than the round trip is no lock: BackendError after commandTimeout, and not for ever", () =>
+    Effect.gen(function*() {
+      const { near, server } = yield* setup
+      const took = yield* Effect.forEach([
+        Effect.scoped(near.dlock.lock("k", { ttl: 10 })),
+        near.dlock.withLock(Effect.void, "l", { ttl: 10, wait: 1 })
+      ], (call) =>
+        Effect.map(timed(Effect.flip(call)), ([error, millis]) => {
+          assert.deepInclude({ ...error }, { _tag: "BackendError", reason: "Timeout" })
+          assert.match(error.message, /`ttl` \(10ms\) is shorter than the round trip to Redis \(\d+ms\)/)
+          return millis
+        }), { concurrency: "unbounded" })
+      atMost("latency: ttl below the round trip", Math.max(...took), options.commandTimeout + 6 * ways[0] + slack)
+      yield* untilOnlyFences(server.url, 2 * ways[1] + slack)
+    }))
+
   test("contenders with different ways neither meet nor fail", () =>
     Effect.gen(function*() {
       const { direct, far, near } = yield* setup

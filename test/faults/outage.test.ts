@@ -12,6 +12,7 @@ import {
   redis,
   redisWith,
   serve,
+  serveCold,
   serveLogged,
   settles,
   slack,
@@ -51,6 +52,39 @@ describe.concurrent("a Redis that is down", () => {
       assert.deepStrictEqual(about(lines, "commands"), ["WARN", "INFO"])
       assert.deepStrictEqual(about(lines, "messages"), ["WARN", "INFO"])
     }))
+
+  describe.each(["is not there", "is frozen"])("and that %s", (how) => {
+    test("is never mistaken for somebody who holds the lock, however short the wait is", () =>
+      Effect.gen(function*() {
+        yield* nothingUnhandled
+        const port = yield* Effect.promise(freePort)
+        const proxy = yield* proxyTo(how === "is frozen" ? yield* redis : { port })
+        const { commands, dlock, messages } = yield* serveCold(proxy.url)
+        if (how === "is frozen") {
+          yield* untilConnected(commands, messages)
+          proxy.stall()
+        }
+        const semaphore = yield* dlock.semaphore("s", { permits: 2, wait: 100 })
+        const readWrite = yield* dlock.readWriteLock("rw", { wait: 100 })
+        for (const wait of [1, 100, 2 * commandTimeout]) {
+          const calls: Record<string, Effect.Effect<unknown, { readonly _tag: string }>> = {
+            lock: Effect.scoped(dlock.lock("a", { wait })),
+            withLock: dlock.withLock(Effect.void, "b", { wait }),
+            withMulti: dlock.withMulti(Effect.void, ["c", "d"], { wait }),
+            singleton: dlock.singleton("e", Effect.void, { wait }),
+            take: Effect.scoped(semaphore.take()),
+            withPermits: semaphore.withPermits(1)(Effect.void),
+            read: Effect.scoped(readWrite.read),
+            write: Effect.scoped(readWrite.write)
+          }
+          yield* Effect.forEach(Object.entries(calls), ([name, call]) =>
+            Effect.map(
+              settles(`${how}: ${name}, wait ${wait}`, commandTimeout + slack, call),
+              (tag) => assert.strictEqual(tag, "BackendError", `${name}, wait ${wait}`)
+            ), { concurrency: "unbounded" })
+        }
+      }))
+  })
 
   test("for a while is logged once when it goes and once when it is back, for each connection", () =>
     Effect.gen(function*() {

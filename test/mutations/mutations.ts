@@ -210,8 +210,14 @@ const engine = [
     [
       "a grant is not looked at again where it is handed over",
       "R23",
-      "if (!this.keeper.endIfDue(lease, now)) return Effect.succeed(lease)",
-      "if (now > 0) return Effect.succeed(lease)"
+      "this.keeper.endIfDue(lease, this.keeper.now()) ? this.again(attempt) : Effect.succeed(lease)",
+      "Effect.succeed(lease)"
+    ],
+    [
+      "a wait bounds the first answer",
+      "L1",
+      "restore(this.ask(request, lease))",
+      "restore(Effect.timeoutFail(this.ask(request, lease), { duration: request.waitMillis, onTimeout: () => request.refuse([Errors.notAcquired(keyOf(request), \"Timeout\", this.since(startedAt))]) }))"
     ],
     ["check trusts the timer", "R23", "this.keeper.endIfDue(lease, now)\n      const { state }", "const { state }"],
     [
@@ -226,6 +232,15 @@ const engine = [
       "if (lease.state._tag === \"Ended\") {\n      this.leaver.later(lease)",
       "if (lease.state._tag === \"Ended\") {"
     ]
+  ]),
+  ...inFile("src/internal/engine/late.ts", [
+    [
+      "a ttl that is shorter than the round trip is tried for ever",
+      "L1",
+      "engine.keeper.now() >= late.since + engine.commandTimeoutMillis",
+      "engine.keeper.now() < late.since"
+    ],
+    ["each late answer is the first", "L1", "before?.since ?? now", "now"]
   ]),
   ...inFile("src/internal/engine/lease.ts", [
     [
@@ -504,8 +519,14 @@ const model = [
     [
       "who starts again keeps what it had",
       "R20",
-      "for (const part of parts) engine.giveBack(part)\n        return again",
-      "return again"
+      "for (const part of parts) engine.giveBack(part)\n  const next",
+      "const next"
+    ],
+    [
+      "a wait that was over before a refusal goes on",
+      "L1",
+      "failed[0].reason === \"Timeout\" ?",
+      "failed.length === 0 ?"
     ],
     [
       "a wait for several has a limit of time for each",

@@ -89,9 +89,10 @@ export class Caller {
   private boundOf(request: Request<unknown> | undefined): number {
     if (request === undefined) return 2 * this.commandTimeoutMillis
     // Asking for the time, being late, asking again; and all that once more when every answer came too late.
-    if (!request.waits) return 6 * this.commandTimeoutMillis
-    // What a multi had by then is given back first.
-    return request.waitMillis + (request.claims.length > 1 ? this.commandTimeoutMillis : 0)
+    const askingMillis = 6 * this.commandTimeoutMillis
+    if (!request.waits) return askingMillis
+    // A wait that is over does not end the question whether it is held: of each key, when there are several.
+    return request.waitMillis + askingMillis + (request.claims.length - 1) * this.commandTimeoutMillis
   }
 
   /** Everything settles in its time, whatever the server does. What the process itself slept does not count. */

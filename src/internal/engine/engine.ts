@@ -11,9 +11,10 @@ import * as Arr from "effect/Array"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type { BackendError, LockAcquisitionError, LockLostError } from "../../DlockError.js"
-import type { AcquireAnswer, Acquired, Claim, Holder, Store } from "../store.js"
+import type { AcquireAnswer, Acquired, Claim, Store } from "../store.js"
 import * as Errors from "./errors.js"
 import type { Keeper } from "./keeper.js"
+import * as Late from "./late.js"
 import type { Lease, Terms, WaitEnd } from "./lease.js"
 import * as L from "./lease.js"
 import type * as Leaver from "./leaver.js"
@@ -25,7 +26,7 @@ export interface Request<E> {
   readonly terms: Terms
   /** Whether to queue when it cannot be had at once. */
   readonly waits: boolean
-  /** From the start; `Infinity` for no limit. */
+  /** How long to stay in the queue, from the start; `Infinity` for no limit. The store's first answer is awaited anyway. */
   readonly waitMillis: number
   readonly refuse: (failed: Arr.NonEmptyReadonlyArray<LockAcquisitionError>) => E
 }
@@ -36,6 +37,7 @@ export interface Attempt<E> {
   readonly request: Request<E>
   readonly restore: Restore
   readonly startedAt: number
+  readonly late: Late.Late | undefined
 }
 
 export class Engine {
@@ -52,7 +54,9 @@ export class Engine {
 
   /** To be run in an uninterruptible region, with its `restore` (I2). The lease that comes back is to be released. */
   acquire<E>(request: Request<E>, restore: Restore, startedAt?: number): Effect.Effect<Lease, E | BackendError> {
-    return Effect.suspend(() => this.attempt({ request, restore, startedAt: startedAt ?? this.keeper.now() }))
+    return Effect.suspend(() =>
+      this.attempt({ request, restore, startedAt: startedAt ?? this.keeper.now(), late: undefined })
+    )
   }
 
   attempt<E>(attempt: Attempt<E>): Effect.Effect<Lease, E | BackendError> {
@@ -63,7 +67,7 @@ export class Engine {
     const lease = L.make(this.makeToken(), request.claims, request.terms, waitUntil, sentAt)
     // Before the request is sent, so that no message comes too early (R30).
     this.keeper.add(lease)
-    return Effect.matchCauseEffect(restore(this.ask(attempt, lease, sentAt)), {
+    return Effect.matchCauseEffect(restore(this.ask(request, lease)), {
       onFailure: (cause) => {
         this.abandon(lease)
         return Effect.failCause(cause)
@@ -71,9 +75,15 @@ export class Engine {
       onSuccess: ({ answer, formerLimits, unsettled }) => {
         this.keeper.options.settle(unsettled)
         this.warnOfLimits(formerLimits)
-        return this.onAnswer(attempt, lease, sentAt, answer)
+        const late = Late.after(attempt.late, sentAt, this.keeper.now(), answer)
+        return this.onAnswer(late === attempt.late ? attempt : { ...attempt, late }, lease, sentAt, answer)
       }
     })
+  }
+
+  again<E>(attempt: Attempt<E>): Effect.Effect<Lease, E | BackendError> {
+    const next = Effect.suspend(() => this.attempt(attempt))
+    return Late.unlessInVain(this, attempt, "the round trip to Redis", next)
   }
 
   /** I1. It leaves the heartbeats in the same step, before its leave is sent (R16). */
@@ -82,21 +92,16 @@ export class Engine {
     this.leaver.later(lease)
   }
 
-  ask<E>(
-    { request, startedAt }: Attempt<E>,
-    lease: Lease,
-    sentAt: number
-  ): Effect.Effect<Acquired, E | BackendError> {
-    const asked = this.store.acquire({
-      token: lease.token,
-      claims: request.claims,
-      ttlMillis: request.terms.ttlMillis,
-      livenessMillis: L.livenessMillis(request.terms.ttlMillis),
-      wait: request.waits,
+  ask<E>({ claims, terms, waits }: Request<E>, { token }: Lease): Effect.Effect<Acquired, BackendError> {
+    return this.store.acquire({
+      token,
+      claims,
+      ttlMillis: terms.ttlMillis,
+      livenessMillis: L.livenessMillis(terms.ttlMillis),
+      wait: waits,
       subscribed: this.keeper.subscribed,
-      metadata: request.terms.metadata
+      metadata: terms.metadata
     })
-    return Whole.inTime(this, { request, startedAt }, sentAt, asked)
   }
 
   onAnswer<E>(
@@ -115,32 +120,27 @@ export class Engine {
         this.keeper.onAcquired(lease, sentAt, answer)
         return request.terms.renew || answer.remainingMillis >= request.terms.ttlMillis
           ? this.handOver(attempt, lease)
-          : Whole.extend(this, attempt, lease, Effect.suspend(() => this.attempt(attempt)))
+          : Whole.extend(this, attempt, lease, this.again(attempt))
       case "Waiting":
         this.keeper.onAcquired(lease, sentAt, answer)
         return this.wait(attempt, lease)
       case "Refused":
         this.keeper.drop(lease)
         return Effect.fail(
-          request.refuse(
-            Arr.map(
-              answer.blockers,
-              ({ holder, key }) => Errors.notAcquired(key, "Held", this.since(startedAt), holder)
-            )
-          )
+          request.refuse(Arr.map(answer.blockers, ({ holder, key }) => {
+            const reason = this.keeper.now() < lease.waitUntil ? "Held" : "Timeout"
+            return Errors.notAcquired(key, reason, this.since(startedAt), holder)
+          }))
         )
       case "Gone":
         this.abandon(lease)
-        return this.attempt(attempt)
+        return this.again(attempt)
     }
   }
 
   /** The grant is looked at once more where it is handed over: its answer came late, or this process was paused. */
   handOver<E>(attempt: Attempt<E>, lease: Lease): Effect.Effect<Lease, E | BackendError> {
-    const now = this.keeper.now()
-    if (!this.keeper.endIfDue(lease, now)) return Effect.succeed(lease)
-    const isSlow = !attempt.request.waits && now >= attempt.startedAt + this.commandTimeoutMillis
-    return isSlow ? Effect.fail(Errors.tooSlow()) : this.attempt(attempt)
+    return this.keeper.endIfDue(lease, this.keeper.now()) ? this.again(attempt) : Effect.succeed(lease)
   }
 
   wait<E>(attempt: Attempt<E>, lease: Lease): Effect.Effect<Lease, E | BackendError> {
@@ -163,18 +163,17 @@ export class Engine {
     const { request, startedAt } = attempt
     switch (end._tag) {
       case "Gone":
-        return this.attempt(attempt)
+        return this.again(attempt)
       case "Timeout":
-        return Effect.fail(this.timedOut(request, startedAt, end.holder))
-      case "OverLimit":
-        return Effect.fail(request.refuse([Errors.notAcquired(keyOf(request), "OverLimit", this.since(startedAt))]))
+      case "OverLimit": {
+        const holder = end._tag === "Timeout" ? end.holder : undefined
+        return Effect.fail(
+          request.refuse([Errors.notAcquired(keyOf(request), end._tag, this.since(startedAt), holder)])
+        )
+      }
       case "BackendError":
         return Effect.fail(end)
     }
-  }
-
-  timedOut<E>(request: Request<E>, startedAt: number, holder?: Holder): E {
-    return request.refuse([Errors.notAcquired(keyOf(request), "Timeout", this.since(startedAt), holder)])
   }
 
   /** R12: said once for each, not at every acquire of a busy semaphore. */

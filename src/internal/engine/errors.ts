@@ -29,8 +29,14 @@ const backendError = (
 export const closed = (operation = "acquire"): BackendError =>
   backendError(operation, "Unreachable", "NotApplied", "the Dlock layer is closed")
 
-export const tooSlow = (operation = "acquire"): BackendError =>
-  backendError(operation, "Timeout", "Unknown", "every answer came when the lease that it granted was over already")
+export const tooSlow = (ttlMillis: number, what: string, tookMillis: number, operation = "acquire"): BackendError =>
+  backendError(
+    operation,
+    "Timeout",
+    "Unknown",
+    `\`ttl\` (${Duration.format(Duration.millis(ttlMillis))}) is shorter than ${what} ` +
+      `(${Duration.format(Duration.millis(Math.round(tookMillis)))}), so each lease is over before it can be used`
+  )
 
 export const silent = (): BackendError =>
   backendError("refresh", "Timeout", "Unknown", "no heartbeat was answered for as long as a waiter stays in the queue")

@@ -137,7 +137,7 @@ export class Flights {
     const since = this.keeper.now()
     const deadline = localEnd(sentAt, remainingMillis)
     if (since >= deadline) {
-      this.fail(flight, Errors.tooSlow("fanout"))
+      this.fail(flight, Errors.tooSlow(flight.ttlMillis, "the round trip to Redis", since - sentAt, "fanout"))
       return this.leave(flight, token)
     }
     flight.refreshing = false

@@ -100,7 +100,9 @@ export interface Lease extends Waking {
   readonly waitUntil: number
   /** When to refresh next. */
   refreshAt: number
-  /** When the last refresh that was answered was sent. */
+  /** When its request was sent. */
+  readonly askedAt: number
+  /** When the last of its request and its refreshes that was answered was sent. */
   refreshedAt: number
   /** Whether a refresh is under way. */
   refreshing: boolean
@@ -145,6 +147,7 @@ export const make = (
   state: { _tag: "Requested", resubscribed: false, early: undefined },
   waitUntil,
   refreshAt: Infinity,
+  askedAt: sentAt,
   refreshedAt: sentAt,
   refreshing: false,
   failure: undefined,
@@ -180,6 +183,10 @@ export const merge = (parts: ReadonlyArray<Lease>, terms: Terms, now: number): r
 /** The holder by now, of whom the last answer told. */
 export const holderAt = (lease: Lease, { holder }: Waiting, now: number): Holder | undefined =>
   holder && { ...holder, endsMillis: Math.max(0, Math.round(holder.endsMillis - (now - lease.refreshedAt))) }
+
+/** Whether its time was over before a single refresh could be answered. */
+export const isTooShort = ({ askedAt, refreshedAt, state }: Lease): boolean =>
+  refreshedAt === askedAt && state._tag === "Ended" && (state.reason === "Expired" || state.reason === "Unreachable")
 
 /** When the lease must be looked at next: refreshed, or ended. */
 export const nextLook = (lease: Lease): number => {

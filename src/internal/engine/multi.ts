@@ -13,17 +13,19 @@
  * - Whatever ends the attempt other than with the merged lease gives back every part, in the background: a store that is
  *   silent must hold up neither a `wait` that is over nor an interruption.
  */
+import type { NonEmptyReadonlyArray } from "effect/Array"
 import * as Effect from "effect/Effect"
 import type { BackendError, LockAcquisitionError } from "../../DlockError.js"
-import type { Engine, Request, Restore } from "./engine.js"
+import type { Attempt, Engine, Request, Restore } from "./engine.js"
 import type { Keeper } from "./keeper.js"
+import * as Late from "./late.js"
 import type { Lease, Terms } from "./lease.js"
 import * as L from "./lease.js"
 import * as Whole from "./whole.js"
 
 interface Refused {
   readonly _tag: "Refused"
-  readonly failed: ReadonlyArray<LockAcquisitionError>
+  readonly failed: NonEmptyReadonlyArray<LockAcquisitionError>
 }
 
 /** To be run as `Engine.acquire` is. A single claim is its business alone. */
@@ -34,32 +36,23 @@ export const acquire = <E>(
 ): Effect.Effect<Lease, E | BackendError> =>
   request.claims.length === 1 || !request.waits
     ? engine.acquire(request, restore)
-    : Effect.suspend(() => attempt(engine, request, restore, engine.keeper.now()))
+    : Effect.suspend(() => atOnce(engine, { request, restore, startedAt: engine.keeper.now(), late: undefined }))
 
-const attempt = <E>(
-  engine: Engine,
-  request: Request<E>,
-  restore: Restore,
-  startedAt: number
-): Effect.Effect<Lease, E | BackendError> => {
-  const refuse = (failed: ReadonlyArray<LockAcquisitionError>): Refused => ({ _tag: "Refused", failed })
+const atOnce = <E>(engine: Engine, attempt: Attempt<E>): Effect.Effect<Lease, E | BackendError> => {
+  const { request, restore, startedAt } = attempt
+  const refuse = (failed: Refused["failed"]): Refused => ({ _tag: "Refused", failed })
   return Effect.catchTag(
     engine.acquire({ ...request, waits: false, refuse }, restore, startedAt),
     "Refused",
-    ({ failed: [first] }) =>
-      // Its time may have been over before an answer came.
-      first?.reason === "Timeout"
-        ? Effect.fail(request.refuse([first]))
-        : inTurn(engine, request, restore, startedAt)
+    ({ failed }) =>
+      // Its time was over before the answer came.
+      failed[0].reason === "Timeout" ? Effect.fail(request.refuse(failed)) : inTurn(engine, attempt)
   )
 }
 
-const inTurn = <E>(
-  engine: Engine,
-  request: Request<E>,
-  restore: Restore,
-  startedAt: number
-): Effect.Effect<Lease, E | BackendError> => {
+const inTurn = <E>(engine: Engine, attempt: Attempt<E>): Effect.Effect<Lease, E | BackendError> => {
+  const { request, restore, startedAt } = attempt
+  const beganAt = engine.keeper.now()
   const parts: Array<Lease> = []
   // The terms that limit how long it is held begin when all are had.
   const terms = { ...request.terms, renew: true, maxHoldMillis: Infinity }
@@ -72,15 +65,26 @@ const inTurn = <E>(
     },
     onSuccess: () => {
       const lease = merge(engine.keeper, parts, request.terms)
-      const again = Effect.suspend(() => attempt(engine, request, restore, startedAt))
-      if (lease === undefined) {
-        for (const part of parts) engine.giveBack(part)
-        return again
-      }
+      if (lease === undefined) return again(engine, attempt, parts, beganAt)
       if (request.terms.renew) return Effect.succeed(lease)
-      return Whole.extend(engine, { request, restore, startedAt }, lease, again)
+      return Whole.extend(engine, attempt, lease, Effect.suspend(() => atOnce(engine, attempt)))
     }
   })
+}
+
+/** A key that was renewed before it was lost says nothing about the ttl. */
+const again = <E>(
+  engine: Engine,
+  attempt: Attempt<E>,
+  parts: ReadonlyArray<Lease>,
+  beganAt: number
+): Effect.Effect<Lease, E | BackendError> => {
+  const now = engine.keeper.now()
+  const late = parts.some(L.isTooShort) ? { since: attempt.late?.since ?? now, tookMillis: now - beganAt } : undefined
+  for (const part of parts) engine.giveBack(part)
+  const next = { ...attempt, late }
+  const what = `taking ${parts.length} keys one after the other`
+  return Late.unlessInVain(engine, next, what, atOnce(engine, next))
 }
 
 /** Makes one lease of several: from here on they are kept, lost and given back together. */
