@@ -49,7 +49,11 @@ export interface Lease {
   readonly lost: Effect.Effect<never, LockLostError>
   /**
    * Runs the effect under the lease: interrupts it when the lease ends, and then fails with `LockLostError`. It also
-   * fails so when the effect succeeded too late, because it had blocked the event loop for longer than the lease.
+   * fails so when the effect succeeded too late, because it had blocked the event loop for longer than the lease. What the
+   * effect failed with by itself is kept in the cause, behind the loss.
+   *
+   * Fibers that the effect forks live on after it, until the fiber that runs `guard` ends, as they do with Effect's own
+   * semaphore; also when the lease is lost.
    *
    * **Gotchas**: a process that was paused past its lease (a frozen machine, a long garbage collection) may take one more
    * step before it is told. Ask `check` right before a write that must not come late, or fence it.
@@ -169,6 +173,9 @@ export const lock = (
  *
  * When the lease is lost the effect is interrupted, and the result fails with `LockLostError`: before another process can
  * get the lock, unless this one was paused.
+ *
+ * Fibers that the effect forks live on after it, as with `guard`: what must not outlive the lock is joined, or forked in a
+ * scope, inside.
  *
  * **Interruption**: interrupting while it waits leaves no key and no place in the queue. Interrupting while it runs
  * interrupts the effect, then releases.

@@ -1,4 +1,5 @@
 /** The handles: a lease seen through its engine. */
+import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
@@ -10,6 +11,7 @@ import type * as Lock from "../Lock.js"
 import type * as ReadWriteLock from "../ReadWriteLock.js"
 import type { Engine } from "./engine/engine.js"
 import type { Lease } from "./engine/lease.js"
+import * as Graft from "./graft.js"
 import { finiteMillis } from "./options.js"
 
 class Handle implements Lock.Lease {
@@ -106,8 +108,9 @@ export class MultiLockImpl extends Handle implements Lock.MultiLock {
 const fencesOf = ({ state }: Lease): ReadonlyArray<number> => state._tag === "Held" ? state.fences : []
 
 /**
- * Runs the effect in a fiber of its own if the lease is still in force, interrupts that when the lease ends, and tells of the loss whatever came of it.
- * The check comes last: an effect that blocked the event loop past the deadline ends before any timer can fire.
+ * Runs the effect in a fiber of its own if the lease is still in force, interrupts that when the lease ends, and tells of
+ * the loss whatever came of it. The check comes last: an effect that blocked the event loop past the deadline ends before
+ * any timer can fire.
  */
 export const guard = <A, E, R>(
   engine: Engine,
@@ -115,19 +118,26 @@ export const guard = <A, E, R>(
   effect: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E | LockLostError, R> =>
   Effect.uninterruptibleMask((restore) =>
-    Effect.flatMap(Effect.zipRight(engine.remaining(lease), Effect.fork(restore(effect))), (fiber) => {
-      let ended = false
-      const unwatch = engine.onEnd(lease, () => {
-        ended = true
-        fiber.unsafeInterruptAsFork(FiberId.none)
-      })
+    Effect.flatMap(Effect.zipRight(engine.remaining(lease), Graft.fork(restore(effect))), (fiber) => {
+      const unwatch = engine.onEnd(lease, () => fiber.unsafeInterruptAsFork(FiberId.none))
       return restore(Fiber.await(fiber)).pipe(
         Effect.onInterrupt(() => Fiber.interrupt(fiber)),
         Effect.ensuring(Effect.sync(unwatch)),
         Effect.tap(Fiber.inheritAll(fiber)),
-        Effect.flatMap((exit): Effect.Effect<A, E | LockLostError> =>
-          ended || Exit.isSuccess(exit) ? Effect.zipRight(engine.remaining(lease), exit) : exit
+        Effect.flatMap((exit) =>
+          Effect.matchEffect(engine.remaining(lease), {
+            onSuccess: (): Effect.Effect<A, E> => exit,
+            onFailure: (lost) => lose(exit, lost)
+          })
         )
       )
     })
   )
+
+/** The loss comes first, and what else failed is kept; but an interruption is how the effect was told of the loss. */
+const lose = <E>(exit: Exit.Exit<unknown, E>, lost: LockLostError): Effect.Effect<never, E | LockLostError> =>
+  Exit.isSuccess(exit) || Cause.isInterruptedOnly(exit.cause)
+    ? Effect.fail(lost)
+    : Effect.failCause(
+      Cause.sequential(Cause.fail(lost), Cause.filter(exit.cause, (cause) => !Cause.isInterruptType(cause)))
+    )

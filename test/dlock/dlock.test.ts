@@ -1,4 +1,5 @@
 import { acquiring } from "./acquiring.js"
+import { bodies } from "./bodies.js"
 import { holding } from "./holding.js"
 import { multi } from "./multi.js"
 import { readWrite } from "./readWrite.js"
@@ -9,6 +10,7 @@ import { memory, redis } from "./world.js"
 
 for (const world of [memory, redis]) {
   acquiring(world)
+  bodies(world)
   holding(world)
   multi(world)
   semaphore(world)
