@@ -11,7 +11,8 @@
  *   `Reentrant`: fix the call.
  * - `MultiLockError`: at least one of several keys was not had, and none is held. As above.
  * - `LockLostError`: stop, and write nothing more. Start over if the work is still wanted.
- * - `BackendError`: Redis is down, silent or refuses. Retry; nothing of the failed call is left behind.
+ * - `BackendError`: Redis is down, silent or refuses. Retry unless its reason is `Refused`; nothing of the failed call is
+ *   left behind.
  * - `InvalidKeyError`: fix the call.
  * - `FanoutError`: the outcome of a shared job cannot be shared. Give a schema, or shrink it.
  *

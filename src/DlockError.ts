@@ -4,7 +4,8 @@
  * - `LockAcquisitionError`: somebody else holds it. Come back later; but see its reasons.
  * - `MultiLockError`: at least one of several keys was not had. None is held now; come back later.
  * - `LockLostError`: the lease ended before the work did. Stop, write nothing more.
- * - `BackendError`: Redis is down, silent or refuses. Retry; what was asked for is cleaned up for you.
+ * - `BackendError`: Redis is down, silent or refuses. Retry unless its reason is `Refused`; what was asked for is cleaned up
+ *   for you.
  * - `InvalidKeyError`: the key cannot be a lock's name. Fix the call.
  * - `FanoutError`: the outcome of a job could not be shared. Give a schema, or shrink it.
  *
@@ -125,8 +126,14 @@ const lostBecause: Record<LockLostError["reason"], string> = {
 /**
  * Redis could not be asked, did not answer in time, or refused.
  *
- * - `reason`: `Unreachable` (no connection, or the layer is closed), `Timeout` (no answer within `commandTimeout`), `Refused`
- *   (Redis answered with an error: its words are in `message`).
+ * - `reason`:
+ *   - `Unreachable`: there is no connection, or the layer is closed.
+ *   - `Timeout`: no answer within `commandTimeout`.
+ *   - `RefusedForNow`: Redis answered with an error that passes by itself: it is read-only (`READONLY`), full (`OOM`), loading
+ *     its data (`LOADING`), busy with a slow script (`BUSY`), without its primary (`MASTERDOWN`) or its replicas
+ *     (`NOREPLICAS`), cannot save (`MISCONF`), and the like. Retry with back-off.
+ *   - `Refused`: Redis answered with any other error: a missing right (`NOPERM`), a password (`NOAUTH`, `WRONGPASS`), a key
+ *     of another type (`WRONGTYPE`). A retry is refused as well.
  * - `outcome`: `NotApplied` when nothing was changed, `Unknown` when the command may have run. Either way it is safe to
  *   try again: a token that may hold or wait is given back in the background.
  *
@@ -135,7 +142,7 @@ const lostBecause: Record<LockLostError["reason"], string> = {
  */
 export class BackendError extends Schema.TaggedError<BackendError>("effect-dlock/BackendError")("BackendError", {
   operation: Schema.String,
-  reason: Schema.Literal("Unreachable", "Timeout", "Refused"),
+  reason: Schema.Literal("Unreachable", "Timeout", "Refused", "RefusedForNow"),
   outcome: Schema.Literal("NotApplied", "Unknown"),
   cause: Schema.Defect
 }) {
@@ -151,7 +158,8 @@ export class BackendError extends Schema.TaggedError<BackendError>("effect-dlock
 const backendDid: Record<BackendError["reason"], string> = {
   Unreachable: "cannot be reached",
   Timeout: "did not answer in time",
-  Refused: "refused"
+  Refused: "refused",
+  RefusedForNow: "refuses for now"
 }
 
 const backendAdvice: Record<BackendError["outcome"], string> = {

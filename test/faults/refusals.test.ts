@@ -1,7 +1,8 @@
 /** A Redis that answers with an error: the caller gets its words, and nothing is left behind. */
 import { assert, describe } from "@effect/vitest"
-import { Effect, Fiber } from "effect"
+import { Effect, Fiber, Option } from "effect"
 import type { Redis as Client } from "ioredis"
+import type { BackendError } from "../../src/DlockError.js"
 import { allKeys } from "../support/redisSpy.js"
 import type { Service } from "./support.js"
 import {
@@ -16,6 +17,7 @@ import {
   test,
   timed,
   ttl,
+  until,
   untilOnlyFences,
   untilWaiting
 } from "./support.js"
@@ -23,6 +25,7 @@ import {
 interface Refusal {
   readonly name: string
   readonly words: string
+  readonly reason: BackendError["reason"]
   /** On a server that has all scripts and has been used. */
   readonly make: (admin: Client) => Promise<unknown>
   readonly end: (admin: Client) => Promise<unknown>
@@ -34,49 +37,56 @@ const refusals: ReadonlyArray<Refusal> = [
   ...["fence", "state", "held", "queue", "alive"].map((part) => ({
     name: `a key of another type (${part})`,
     words: "WRONGTYPE",
+    reason: "Refused" as const,
     make: (admin: Client) => admin.lpush(`dlock:lock:{k}:${part}`, "foreign"),
     end: (admin: Client) => admin.del(`dlock:lock:{k}:${part}`)
   })),
   {
     name: "a full memory",
     words: "OOM",
+    reason: "RefusedForNow",
     make: (admin) => admin.config("SET", "maxmemory", "1"),
     end: (admin) => admin.config("SET", "maxmemory", "0")
   },
   {
     name: "a replica",
     words: "READONLY",
+    reason: "RefusedForNow",
     make: (admin) => admin.replicaof("127.0.0.1", 1),
     end: (admin) => admin.replicaof("NO", "ONE")
   },
   {
     name: "an ACL that forbids scripts",
     words: "NOPERM",
+    reason: "Refused",
     make: user("-evalsha", "-eval"),
     end: user("+@all")
   },
   {
     name: "an ACL that forbids the keys",
     words: "NOPERM",
+    reason: "Refused",
     make: user("resetkeys", "~foreign:*"),
     end: user("~*")
   }
 ]
 
 /** Fails as it should, by every way in. */
-const isRefused = ({ dlock }: Service, words: string) =>
+const isRefused = ({ dlock }: Service, { reason, words }: Refusal) =>
   Effect.gen(function*() {
     for (const call of [dlock.once("k"), dlock.lock("k"), dlock.lock("k", { wait: 1_000 })]) {
       const [error, took] = yield* timed(Effect.flip(Effect.scoped(call)))
       atMost(`${words}: refused`, took, slack)
       assert.strictEqual(error._tag, "BackendError")
       if (error._tag !== "BackendError") return
-      assert.strictEqual(error.reason, "Refused")
+      assert.strictEqual(error.reason, reason)
       assert.include(error.message, words)
     }
   })
 
-describe.concurrent.each(refusals)("$name", ({ end, make, words }) => {
+describe.concurrent.each(refusals)("$name", (refusal) => {
+  const { end, make, words } = refusal
+
   test("is a BackendError with the words of Redis, and changes no key", () =>
     Effect.gen(function*() {
       yield* nothingUnhandled
@@ -87,7 +97,7 @@ describe.concurrent.each(refusals)("$name", ({ end, make, words }) => {
       yield* Effect.promise(() => admin.flushall())
       yield* Effect.promise(() => make(admin))
       const before = yield* Effect.promise(() => allKeys(url))
-      yield* isRefused(service, words)
+      yield* isRefused(service, refusal)
       assert.deepStrictEqual(yield* Effect.promise(() => allKeys(url)), before)
       yield* Effect.promise(() => end(admin))
       const how = yield* settles(`once after ${words}`, slack, Effect.scoped(service.dlock.once("k")))
@@ -186,6 +196,74 @@ test("an ACL that forbids a command in the middle of a script leaves the outcome
     yield* Effect.promise(() => user("+@all")(admin))
     assert.strictEqual(yield* settles("once after that", ttl + slack, Effect.scoped(dlock.lock("k"))), "success")
     yield* untilOnlyFences(url, ttl + slack)
+  }))
+
+/** States of a server that pass by themselves: it refuses everything meanwhile, also to be looked at. */
+const passing: ReadonlyArray<Refusal> = [
+  ...refusals.filter(({ reason }) => reason === "RefusedForNow"),
+  {
+    name: "a primary without its replicas",
+    words: "NOREPLICAS",
+    reason: "RefusedForNow",
+    make: (admin) => admin.config("SET", "min-replicas-to-write", "1"),
+    end: (admin) => admin.config("SET", "min-replicas-to-write", "0")
+  },
+  {
+    name: "a replica that has lost its primary",
+    words: "MASTERDOWN",
+    reason: "RefusedForNow",
+    make: async (admin) => {
+      await admin.config("SET", "replica-serve-stale-data", "no")
+      await admin.replicaof("127.0.0.1", 1)
+    },
+    end: (admin) => admin.replicaof("NO", "ONE")
+  },
+  {
+    name: "a slow script of somebody else",
+    words: "BUSY",
+    reason: "RefusedForNow",
+    make: async (admin) => {
+      await admin.config("SET", "busy-reply-threshold", "1")
+      const blocked = admin.duplicate()
+      blocked.eval("while true do end", 0).catch(() => blocked.disconnect())
+      await until(() => admin.get("any").then(() => false, () => true)).pipe(Effect.runPromise)
+    },
+    end: (admin) => admin.script("KILL")
+  }
+]
+
+describe.concurrent.each(passing)("$name", (refusal) => {
+  test("is RefusedForNow, and a singleton stands until it has passed", () =>
+    Effect.gen(function*() {
+      yield* nothingUnhandled
+      const { url } = yield* redis
+      const admin = yield* clientOf(url)
+      const service = yield* serve(url)
+      yield* Effect.scoped(service.dlock.once("k"))
+      yield* Effect.promise(() => refusal.make(admin))
+      yield* isRefused(service, refusal)
+      const ran: Array<string> = []
+      const standing = yield* Effect.fork(
+        service.dlock.singleton("k", Effect.sync(() => ran.push("singleton")))
+      )
+      // Several attempts are refused meanwhile.
+      yield* Effect.sleep(ttl)
+      assert.deepStrictEqual([ran, yield* Fiber.poll(standing)], [[], Option.none()])
+      yield* Effect.promise(() => refusal.end(admin))
+      yield* Fiber.join(standing)
+      assert.deepStrictEqual(ran, ["singleton"])
+    }))
+})
+
+test("a singleton without the rights that it needs ends at once, with the words of Redis", () =>
+  Effect.gen(function*() {
+    const { url } = yield* redis
+    const admin = yield* clientOf(url)
+    const { dlock } = yield* serve(url)
+    yield* Effect.promise(() => user("-evalsha", "-eval")(admin))
+    const error = yield* Effect.flip(dlock.singleton("k", Effect.never))
+    assert.deepInclude({ ...error }, { _tag: "BackendError", reason: "Refused", outcome: "NotApplied" })
+    assert.include(error.message, "NOPERM")
   }))
 
 test("SCRIPT FLUSH at every hand-over changes nothing", () =>

@@ -236,7 +236,7 @@ export class Flights {
         Effect.map((accepted) => settle(() => this.land(flight, accepted ? own(produced) : F.nobodys))),
         Effect.catchAll((error) => {
           if (landing !== undefined && flight.state._tag === "Finishing") this.land(flight, landing)
-          return error.reason === "Refused"
+          return error.reason === "Refused" || error.reason === "RefusedForNow"
             // R38: whoever follows must not wait for what will not come.
             ? Effect.map(store.refuse({ id, token }), () => settle(() => this.fail(flight, error)))
             : Effect.fail(error)

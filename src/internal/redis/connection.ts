@@ -5,8 +5,8 @@ import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
 import { BackendError } from "../../DlockError.js"
 import type { Client, ClientOptions } from "./driver.js"
+import { classify } from "./failure.js"
 import type { Connection } from "./link.js"
-import { classify } from "./link.js"
 
 const reconnectAfterAtMost = Duration.toMillis("1 second")
 

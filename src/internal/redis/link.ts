@@ -16,6 +16,8 @@ import type * as Scope from "effect/Scope"
 import { BackendError } from "../../DlockError.js"
 import * as Alarm from "../alarm.js"
 import type { Client } from "./driver.js"
+import type { Failure } from "./failure.js"
+import { classify } from "./failure.js"
 
 export interface Connection {
   readonly client: Client
@@ -49,8 +51,6 @@ interface Call {
   readonly sentAt: number
   readonly settle: (failure: Failure) => void
 }
-
-type Failure = Pick<BackendError, "reason" | "outcome" | "cause">
 
 export const make = (
   connection: Connection,
@@ -212,17 +212,3 @@ const unreachable = ({ status }: Client, lastError: Error | undefined): Failure 
   outcome: "Unknown",
   cause: new Error(lastError?.message ?? `the connection is ${status}`)
 })
-
-/**
- * Only the words of the driver's error go on: its `command` property carries the arguments, tokens and passwords among
- * them. Redis refuses before a script writes anything (R8), but for a command that an ACL forbids inside one.
- */
-export const classify = (cause: unknown): Failure => {
-  const { message, name } = cause instanceof Error ? cause : { message: String(cause), name: "Error" }
-  const words = new Error(message)
-  if (name === "ReplyError" || /^[A-Z]+ /.test(message)) {
-    const halfDone = /script/i.test(message) && !/\b(OOM|READONLY|NOREPLICAS|MISCONF|WRONGTYPE)\b/.test(message)
-    return { reason: "Refused", outcome: halfDone ? "Unknown" : "NotApplied", cause: words }
-  }
-  return { reason: message === "Command timed out" ? "Timeout" : "Unreachable", outcome: "Unknown", cause: words }
-}

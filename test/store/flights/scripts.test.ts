@@ -191,7 +191,7 @@ describe("a Redis that refuses", () => {
       leads(yield* a.join("A"))
       follows(yield* b.join("B"))
       yield* Effect.promise(() => admin.config("SET", "maxmemory", "1"))
-      assert.strictEqual((yield* Effect.flip(a.join("A2", { id: "new" }))).reason, "Refused")
+      assert.strictEqual((yield* Effect.flip(a.join("A2", { id: "new" }))).reason, "RefusedForNow")
       leads(yield* a.refresh("A"))
       yield* a.leave("A")
       leads(yield* b.refresh("B"))
