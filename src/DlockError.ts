@@ -171,7 +171,8 @@ const backendAdvice: Record<BackendError["outcome"], string> = {
  * The outcome of a shared job could not be handed to those who wait for it. All of them fail alike, in every process; the
  * job itself may have run to its end.
  *
- * - `Encode`: what it came to is no JSON, or not what `schema` says. Fix the schema, or give one.
+ * - `Encode`: JSON would change what it came to, at the place that the message names, or it is not what `schema` says. Fix
+ *   the schema, or give one.
  * - `Decode`: it is not what this process's `schema` says. Two versions of the program may be running.
  * - `TooLarge`: it is longer than `maxPayloadBytes`. Shrink it, or store it elsewhere and share its name.
  * - `Interrupted`: the job interrupted itself. An interruption is nobody else's outcome.

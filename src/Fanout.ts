@@ -73,13 +73,13 @@ export interface AnyOptions extends Options {
 
 /**
  * The type itself when it survives JSON unchanged: data of strings, numbers, booleans, null, arrays and objects. Nothing
- * with methods does (a `Date`, a `Map`, an `Option`), and `unknown` may not.
+ * with methods does (a `Date`, a `Map`, an `Option`, bytes), and `unknown` and `any` may not.
  *
  * @since 0.1.0
  * @category Models
  */
-export type Json<A> = A extends null | undefined | void | boolean | number | string ? A
-  : unknown extends A ? never
+export type Json<A> = unknown extends A ? never
+  : A extends null | undefined | void | boolean | number | string ? A
   : A extends bigint | symbol | ((...args: ReadonlyArray<never>) => unknown) ? never
   : { readonly [K in keyof A]: Json<A[K]> }
 
@@ -90,8 +90,8 @@ export type Json<A> = A extends null | undefined | void | boolean | number | str
  * @since 0.1.0
  * @category Models
  */
-export type JsonError<E> = E extends Error
-  ? E extends { readonly _tag: string } ? [Fields<E>] extends [Json<Fields<E>>] ? E : never : never
+export type JsonError<E> = unknown extends E ? never
+  : E extends Error ? E extends { readonly _tag: string } ? [Fields<E>] extends [Json<Fields<E>>] ? E : never : never
   : Json<E>
 
 type Fields<E> = Omit<E, keyof Cause.YieldableError>
@@ -112,10 +112,17 @@ type Sharable<A, E> = [A] extends [Json<A>] ? [E] extends [JsonError<E>] ? unkno
  * Runs the job, unless it runs already for the same id, in any process: then waits for that one. Succeeds, fails or dies
  * with what it came to.
  *
- * All callers get equal values, read from the same bytes; those of one process share them, so do not change them. Without
- * `schema` the outcome must be JSON by its type, and a failure arrives as a plain object with its `_tag`. With `schema`
- * everything is what the schema decodes: errors are instances again. A defect arrives with its name and message, not with
- * another process's stack. Undefined, and failures that are falsy, arrive as they are.
+ * All callers get equal values, read from the same bytes; those of one process share them, so do not change them. With
+ * `schema` everything is what the schema decodes: errors are instances again.
+ *
+ * Without `schema` the outcome must be JSON. The compiler refuses what the type shows. What only the value shows (`NaN`, a
+ * getter of its class, bytes behind an interface) fails everybody with `FanoutError`, reason `Encode`, which names the
+ * place: `$.user.photo`. Three changes are accepted: a field that is undefined is left out, -0 arrives as 0, and an object
+ * arrives without its class, Effect's `Data` included. A failure arrives as a plain object of its own fields with its `_tag`,
+ * `name` and `message`, without its `cause`.
+ *
+ * A defect arrives with its name and message, not with another process's stack. Undefined, and failures that are falsy,
+ * arrive as they are.
  *
  * Errors of other libraries are often no JSON by their type. Map them first (`Effect.mapError`), make them defects
  * (`Effect.orDie`), or give a schema; those of this library are schemas. A timeout belongs around `fanout`, not into the job.

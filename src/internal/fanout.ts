@@ -210,7 +210,7 @@ const forkJob = <A, R>(runtime: Runtime.Runtime<R>, job: Effect.Effect<A, never,
 const produce = (asked: Asked, exit: Exit.Exit<unknown, unknown>): Effect.Effect<Produced> =>
   Effect.map(Outcome.write(exit, asked.schemas, asked.terms.maxPayloadBytes), (payload) => ({
     payload,
-    keepMillis: Exit.isSuccess(exit) ? asked.terms.keepMillis : 0
+    keepMillis: Outcome.isSuccess(payload) ? asked.terms.keepMillis : 0
   }))
 
 const abandoned: Produced = {

@@ -12,6 +12,7 @@ import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import { FanoutError } from "../DlockError.js"
+import * as Json from "./json.js"
 import { lazy } from "./lazy.js"
 
 /** How to write and read values. Without it they are JSON as they are. */
@@ -48,32 +49,24 @@ export const interrupted: string = fanoutError("Interrupted", "the job was inter
 
 const words = (error: unknown): string => error instanceof Error ? error.message : String(error)
 
-/** What JSON would change without a word is refused: it would arrive as something else. */
-function faithful(this: unknown, key: string, value: unknown): unknown {
-  const given: unknown = typeof this === "object" && this !== null ? Reflect.get(this, key) : value
-  const at = `at ${JSON.stringify(key)}`
-  if (typeof value === "number" && !Number.isFinite(value)) throw new TypeError(`${value} is no JSON, ${at}`)
-  if (typeof given === "function" || typeof given === "symbol" || typeof given === "bigint") {
-    throw new TypeError(`a ${typeof given} is no JSON, ${at}`)
-  }
-  if (value === undefined && Array.isArray(this)) throw new TypeError(`undefined in an array is no JSON, ${at}`)
-  if (given instanceof Date || given instanceof Map || given instanceof Set) {
-    throw new TypeError(`a ${given.constructor.name} is no JSON, ${at}: give a schema`)
-  }
-  return value
-}
-
 /** An error without a schema: its fields, name and message. A stack is nobody else's business. */
 const plain = (error: unknown): unknown => {
   if (!(error instanceof Error)) return error
   const { cause: _cause, stack: _stack, ...fields } = error
-  return { ...fields, name: error.name, message: error.message }
+  // Without symbols, by which libraries know their own errors.
+  return { ...Object.fromEntries(Object.entries(fields)), name: error.name, message: error.message }
 }
 
-const toPayload = (kind: "success" | "failure" | "defect", value: unknown): string =>
-  value === undefined
-    ? JSON.stringify([kind])
-    : `["${kind}",${typeof value === "string" ? JSON.stringify(value) : JSON.stringify(value, faithful)}]`
+const toPayload = (kind: "success" | "failure" | "defect", value: unknown, schemas: Schemas | undefined): string => {
+  const flaw = Json.whyNot(value)
+  if (flaw !== undefined) {
+    return fanoutError("Encode", `${flaw}. ${schemas ? "The schema must encode it" : "Give the option `schema`"}.`)
+  }
+  return value === undefined ? JSON.stringify([kind]) : `["${kind}",${JSON.stringify(value)}]`
+}
+
+/** Whether it is worth keeping: not what could not be written either. */
+export const isSuccess = (payload: string): boolean => payload.startsWith(`["success"`)
 
 const isLonger = (payload: string, bytes: number): boolean =>
   // UTF-8 needs at most 3 bytes for a UTF-16 unit.
@@ -85,19 +78,19 @@ const written = (
 ): Effect.Effect<string, unknown> => {
   if (Exit.isSuccess(exit)) {
     const value = schemas ? Schema.encodeUnknown(schemas.success)(exit.value) : Effect.succeed(exit.value)
-    return Effect.map(value, (value) => toPayload("success", value))
+    return Effect.map(value, (value) => toPayload("success", value, schemas))
   }
   const failure = Cause.failureOption(exit.cause)
   if (Option.isSome(failure)) {
     const error = schemas ? Schema.encodeUnknown(schemas.error)(failure.value) : Effect.succeed(plain(failure.value))
-    return Effect.map(error, (error) => toPayload("failure", error))
+    return Effect.map(error, (error) => toPayload("failure", error, schemas))
   }
   const defect = Cause.dieOption(exit.cause)
   return Effect.map(
     Effect.succeed(defect),
     Option.match({
       onNone: () => interrupted,
-      onSome: (defect) => toPayload("defect", Schema.encodeSync(Schema.Defect)(defect))
+      onSome: (defect) => toPayload("defect", Schema.encodeSync(Schema.Defect)(defect), schemas)
     })
   )
 }

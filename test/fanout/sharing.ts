@@ -1,6 +1,7 @@
 /** Who gets which outcome: one run for many, in all processes. */
 import { assert, describe } from "@effect/vitest"
-import { Cause, Deferred, Effect, Exit, Fiber, Schema } from "effect"
+import { Cause, Data, Deferred, Effect, Either, Exit, Fiber, Option, Schema } from "effect"
+import { runInNewContext } from "node:vm"
 import { Dlock } from "../../src/index.js"
 import type { Process, World } from "../dlock/world.js"
 import { newKey } from "../dlock/world.js"
@@ -41,6 +42,82 @@ class Sold extends Schema.TaggedError<Sold>()("Sold", { left: Schema.Number, at:
     return `${this.left} left`
   }
 }
+
+const TypeId: unique symbol = Symbol.for("test/TypeId")
+class Refused extends Data.TaggedError("Refused")<{ by: string; photo?: Uint8Array; cause?: Error }> {
+  readonly [TypeId] = "test/TypeId"
+}
+
+class Point {
+  constructor(readonly x: number, readonly y: number) {}
+}
+
+class Square extends Point {
+  get area() {
+    return this.x * this.y
+  }
+}
+
+type Search = Data.TaggedEnum<{ Found: { readonly name: string } }>
+const { Found } = Data.taggedEnum<Search>()
+
+class User extends Schema.Class<User>("User")({ name: Schema.String }) {}
+
+const changedByJson = (): ReadonlyArray<readonly [words: string, value: unknown]> => {
+  const circular: { self?: unknown } = {}
+  circular.self = { list: [circular] }
+  const deep = Array.from({ length: 100_000 }).reduce<unknown>((inner) => [inner], 1)
+  const match = /b/.exec("abc")
+  return [
+    ["$ is a bigint", 1n],
+    ["$ is NaN", NaN],
+    ["$.a[1] is Infinity", { a: [0, Infinity] }],
+    ["$ is a function", () => 1],
+    ["$[\"the word\"] is a symbol", { "the word": Symbol.iterator }],
+    ["$.self.list[0] is an object that contains it", circular],
+    ["$[1] is undefined in an array", [1, undefined]],
+    ["$[0] is undefined in an array", Array(1)],
+    ["$ has properties beside its elements", match],
+    ["$ has properties that are symbols", { [Symbol.iterator]: 1 }],
+    ["$ has properties that are symbols or not enumerable", Object.defineProperty({}, "hidden", { value: 1 })],
+    ["$.at is an instance of Date", { at: new Date(0) }],
+    ["$ is an instance of Map", new Map([[1, 2]])],
+    ["$.tags is an instance of Set", { tags: new Set("a") }],
+    ["$.user.photo is an instance of Uint8Array", { user: { photo: new Uint8Array([1]) } }],
+    ["$[0] is an instance of Buffer", [Buffer.from("a")]],
+    ["$.found is an object with properties that are not its own", { found: Option.some(1) }],
+    ["$ is an object with properties that are not its own", Option.none()],
+    ["$ is an object with properties that are not its own", Either.right(1)],
+    ["$ is an instance of Error", new Error("no")],
+    ["$ is an instance of RegExp", /a/],
+    ["$ is an instance of URL", new URL("http://a.example")],
+    ["$ is an instance of Square", new Square(1, 2)],
+    ["$ is an instance of User", new User({ name: "a" })],
+    ["$ is an instance of String", Object("boxed")],
+    ["$.toJSON is a function", { toJSON: () => 1 }],
+    ["$ is an object with properties that are not its own", Object.create({ inherited: 1 })],
+    ["Maximum call stack size exceeded", deep]
+  ]
+}
+
+const keptByJson = (): ReadonlyArray<unknown> => [
+  null,
+  true,
+  "\ud800 \u2028 \0 \"",
+  Number.MIN_VALUE,
+  Number.MAX_SAFE_INTEGER,
+  [],
+  {},
+  [[], [{}], null],
+  { "": { "\udfff": 1 }, constructor: "x", hasOwnProperty: 1, length: 3 },
+  JSON.parse(`{ "__proto__": { "a": 1 } }`),
+  {
+    get twice() {
+      return 2
+    }
+  },
+  Array.from({ length: 2 }).fill(Object.freeze({ shared: 1 }))
+]
 
 const Ticket = Schema.Struct({ seat: Schema.Number, at: Schema.Date, tags: Schema.Set(Schema.String) })
 const schema = { success: Ticket, error: Sold }
@@ -212,17 +289,77 @@ export const sharing = (world: World) => {
         assert.strictEqual(error.reason, "Interrupted")
       }))
 
-    test("what JSON would change fails everybody, in time for none to wait", () =>
+    test("what JSON would change fails everybody with FanoutError, which says where and what, in time for none to wait", () =>
+      Effect.gen(function*() {
+        const [a, b] = yield* two
+        for (const [words, value] of changedByJson()) {
+          const id = yield* newKey
+          const job = makeJob<unknown>()
+          const first = yield* ask(a, id, job.effect)
+          yield* job.started
+          const second = yield* ask(b, id, job.effect)
+          yield* settle(world)
+          yield* Deferred.succeed(job.outcome, value)
+          for (const fiber of [first, second]) {
+            const error: unknown = yield* Effect.flip(Fiber.join(fiber))
+            assert(error instanceof Dlock.FanoutError, words)
+            assert.strictEqual(error.reason, "Encode")
+            assert.include(error.message, `: ${words}`)
+          }
+        }
+      }))
+
+    test("what JSON keeps arrives as it is: equal, whatever it is made of", () =>
       Effect.gen(function*() {
         const [a] = yield* two
-        const circular: { self?: unknown } = {}
-        circular.self = circular
-        const bad = [1n, NaN, Infinity, circular, () => 1, new Date(), new Map(), [undefined], { at: new Date() }]
-        for (const value of bad) {
-          const error = yield* Effect.flip(a.dlock.fanout(yield* newKey, Effect.succeed(value)))
-          assert(error instanceof Dlock.FanoutError, String(value))
-          assert.strictEqual(error.reason, "Encode")
+        for (const value of keptByJson()) {
+          assert.deepStrictEqual(yield* a.dlock.fanout(yield* newKey, Effect.succeed(value)), value)
         }
+        const changed: ReadonlyArray<readonly [unknown, unknown]> = [
+          [-0, 0],
+          [{ a: undefined, b: 1 }, { b: 1 }],
+          [Object.assign(Object.create(null), { a: 1 }), { a: 1 }],
+          // What `fetch` gives to a test that runs in a realm of its own.
+          [runInNewContext(`({ a: [{}] })`), { a: [{}] }],
+          [new Point(1, 2), { x: 1, y: 2 }],
+          [Data.struct({ list: Data.array([1, 2]) }), { list: [1, 2] }],
+          [Found({ name: "x" }), { _tag: "Found", name: "x" }]
+        ]
+        for (const [value, arrives] of changed) {
+          assert.deepStrictEqual(yield* a.dlock.fanout(yield* newKey, Effect.succeed(value)), arrives)
+        }
+      }))
+
+    test("what a schema encodes to must be JSON as well", () =>
+      Effect.gen(function*() {
+        const [a] = yield* two
+        const schema = { success: Schema.Struct({ photo: Schema.Uint8ArrayFromSelf }), error: Schema.String }
+        const photo = Effect.succeed({ photo: new Uint8Array([1, 2]) })
+        const error = yield* Effect.flip(a.dlock.fanout(yield* newKey, photo, { schema }))
+        assert(error instanceof Dlock.FanoutError)
+        assert.strictEqual(error.reason, "Encode")
+        assert.include(error.message, "$.photo is an instance of Uint8Array, which is not JSON. The schema must")
+      }))
+
+    test("a failure counts by its own fields, and one of these that JSON would change fails everybody", () =>
+      Effect.gen(function*() {
+        const [a] = yield* two
+        const failing = <E>(error: E) =>
+          Effect.flatMap(newKey, (id) => Effect.flip<unknown, unknown, never>(a.dlock.fanout(id, Effect.fail(error))))
+        const refused = yield* failing(new Refused({ by: "door", photo: new Uint8Array([1]) }))
+        assert(refused instanceof Dlock.FanoutError)
+        assert.strictEqual(refused.reason, "Encode")
+        assert.include(
+          refused.message,
+          "$.photo is an instance of Uint8Array, which is not JSON. Give the option `schema`."
+        )
+        assert.deepStrictEqual(yield* failing(new Refused({ by: "door", cause: new Error("inside") })), {
+          _tag: "Refused",
+          by: "door",
+          name: "Refused",
+          message: ""
+        })
+        assert.deepStrictEqual(yield* failing(Found({ name: "x" })), { _tag: "Found", name: "x" })
       }))
 
     test("a value that does not decode fails with FanoutError, the leader's callers too", () =>
@@ -307,6 +444,10 @@ export const sharing = (world: World) => {
         const failing = Effect.suspend(() => ++tries === 1 ? Effect.fail("no") : Effect.succeed(tries))
         assert.strictEqual(yield* Effect.flip(a.dlock.fanout(other, failing, keep)), "no")
         assert.strictEqual(yield* a.dlock.fanout(other, failing, keep), 2)
+        // What cannot be shared neither.
+        const third = yield* newKey
+        assert.strictEqual((yield* Effect.flip(a.dlock.fanout(third, Effect.succeed(1n), keep)))._tag, "FanoutError")
+        assert.strictEqual(yield* b.dlock.fanout(third, Effect.succeed(1), keep), 1)
       }))
 
     test("a job that is piped into fanout is the same as one that is its argument, with options and without", () =>

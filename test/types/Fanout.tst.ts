@@ -67,6 +67,25 @@ Dlock.fanout("k", Effect.succeed(new WithMethod(1)))
 Dlock.fanout("k", Effect.succeed<unknown>(1))
 // @ts-expect-error bytes
 Dlock.fanout("k", Effect.succeed(new Uint8Array()))
+// @ts-expect-error bytes inside
+Dlock.fanout("k", Effect.succeed({ photo: Buffer.from("a") }))
+// @ts-expect-error an error as a success
+Dlock.fanout("k", Effect.succeed(new Error("x")))
+// @ts-expect-error a RegExp
+Dlock.fanout("k", Effect.succeed(/a/))
+// @ts-expect-error a URL
+Dlock.fanout("k", Effect.succeed({ links: [new URL("http://a.example")] }))
+declare const anything: { readonly any: any; readonly inside: { readonly list: Array<any> } }
+// @ts-expect-error any
+Dlock.fanout("k", Effect.succeed(anything.any))
+// @ts-expect-error any inside
+Dlock.fanout("k", Effect.succeed(anything.inside))
+// @ts-expect-error any as a failure
+Dlock.fanout("k", Effect.fail(anything.any))
+// @ts-expect-error any, piped
+Effect.succeed(anything.any).pipe(Dlock.fanout("k"))
+// @ts-expect-error any, of push
+Dlock.push("k", (_exit: Exit.Exit<any, Own>) => Effect.void)
 // @ts-expect-error an error with a Date
 Dlock.fanout("k", Effect.fail(new At({ at: new Date() })))
 // @ts-expect-error an error without a tag
