@@ -88,11 +88,12 @@ export class MultiLockError
  * write that was under way.
  *
  * - `Expired`: the lease's time was over and it had not been renewed: `renew` was off, this process was paused or its
- *   event loop blocked, the lock had been released, or the layer was closed.
+ *   event loop blocked, or the layer was closed.
  * - `Unreachable`: Redis did not confirm a renewal in time.
  * - `Revoked`: somebody released it by force, or asked for it (`forceRelease`, `askRelease`).
  * - `Superseded`: Redis no longer knows the lease. Its data was lost, or the lock passed on.
  * - `MaxHold`: it was held for `maxHold`.
+ * - `Released`: its own holder has released it.
  *
  * `keys` are all keys of the lease, whichever of them was lost; `fencingToken` is that of the first.
  *
@@ -101,21 +102,22 @@ export class MultiLockError
  */
 export class LockLostError extends Schema.TaggedError<LockLostError>("effect-dlock/LockLostError")("LockLostError", {
   keys: Schema.Array(Schema.String),
-  reason: Schema.Literal("Expired", "Unreachable", "Revoked", "Superseded", "MaxHold"),
+  reason: Schema.Literal("Expired", "Unreachable", "Revoked", "Superseded", "MaxHold", "Released"),
   fencingToken: Schema.Number
 }) {
   /**
    * @since 0.1.0
    */
   override get message(): string {
-    return `The lock on ${this.keys.map((key) => `"${shorten(key)}"`).join(", ")} was lost: ${
-      lostBecause[this.reason]
-    }. ` +
-      `Another owner may hold it now. Stop, and write nothing more (fencing token ${this.fencingToken}).`
+    const lock = `The lock on ${this.keys.map((key) => `"${shorten(key)}"`).join(", ")}`
+    const stop = `Stop, and write nothing more (fencing token ${this.fencingToken}).`
+    return this.reason === "Released"
+      ? `${lock} is not held any more: its own holder released it. ${stop}`
+      : `${lock} was lost: ${lostBecause[this.reason]}. Another owner may hold it now. ${stop}`
   }
 }
 
-const lostBecause: Record<LockLostError["reason"], string> = {
+const lostBecause: Record<Exclude<LockLostError["reason"], "Released">, string> = {
   Expired: "its lease was over",
   Unreachable: "Redis did not confirm its renewal in time",
   Revoked: "somebody else released it, or asked for it",

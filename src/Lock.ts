@@ -38,11 +38,14 @@ export interface Lease {
    */
   readonly extend: (ttl?: Duration.DurationInput) => Effect.Effect<void, LockLostError | BackendError>
   /**
-   * Gives the lock back before the scope closes. Idempotent, and by token: the lock of a later owner is never touched.
-   * On `BackendError` the release goes on in the background. **Interruption**: waits for the answer all the same, at most
-   * `commandTimeout`.
+   * Releases the lock before the scope closes. Idempotent, and by token: the lock of a later owner is never touched.
+   *
+   * Fails with `LockLostError` when the lease had ended before, or when Redis no longer knew it (reason `Superseded`): what
+   * was done under it may have met another holder. On `BackendError` the release continues in the background.
+   *
+   * **Interruption**: waits for the answer all the same, at most `commandTimeout`.
    */
-  readonly release: Effect.Effect<void, BackendError>
+  readonly release: Effect.Effect<void, LockLostError | BackendError>
   /** Fails when the lease has ended. Reads the clock: no round trip, and no trust in timers. */
   readonly check: Effect.Effect<void, LockLostError>
   /** Suspends until the lease has ended, and fails then. */

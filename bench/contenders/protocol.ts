@@ -87,7 +87,7 @@ const take = async (
   else forget(token)
   return {
     token,
-    give: () => send(leave, { locks, items: locks.map((_, lock) => ({ lock, token, buriedUntil: 0 })) })
+    give: () => send(leave, { locks, items: locks.map((_, lock) => ({ lock, token, time: 0 })) })
   }
 }
 

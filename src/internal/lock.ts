@@ -35,7 +35,7 @@ class Handle implements Lock.Lease {
     })
   }
 
-  get release(): Effect.Effect<void, BackendError> {
+  get release(): Effect.Effect<void, LockLostError | BackendError> {
     return Effect.uninterruptible(this.#engine.release(this.#lease))
   }
 
@@ -135,7 +135,7 @@ export const guard = <A, E, R>(
   )
 
 /** The loss comes first, and what else failed is kept; but an interruption is how the effect was told of the loss. */
-const lose = <E>(exit: Exit.Exit<unknown, E>, lost: LockLostError): Effect.Effect<never, E | LockLostError> =>
+export const lose = <E>(exit: Exit.Exit<unknown, E>, lost: LockLostError): Effect.Effect<never, E | LockLostError> =>
   Exit.isSuccess(exit) || Cause.isInterruptedOnly(exit.cause)
     ? Effect.fail(lost)
     : Effect.failCause(

@@ -5,6 +5,7 @@ import * as DefaultServices from "effect/DefaultServices"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import type * as Exit from "effect/Exit"
 import type * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
@@ -16,7 +17,7 @@ import * as Errors from "./engine/errors.js"
 import type { Lease } from "./engine/lease.js"
 import * as Multi from "./engine/multi.js"
 import * as Key from "./key.js"
-import { guard } from "./lock.js"
+import { guard, lose } from "./lock.js"
 import * as Options from "./options.js"
 import * as Reentrancy from "./reentrancy.js"
 import type { Claim } from "./store.js"
@@ -139,21 +140,42 @@ export const guarded = <A, E, R, F>(
     Effect.uninterruptibleMask((restore) =>
       Effect.flatMap(Multi.acquire(engine, request, restore), (lease) =>
         Effect.zipRight(Reentrancy.note(lease), Effect.exit(restore(guard(engine, lease, effect)))).pipe(
-          Effect.zipLeft(releaseQuietly(engine, lease)),
-          Effect.zipLeft(Reentrancy.forget(lease)),
-          Effect.flatten
+          Effect.flatMap((exit) =>
+            releaseAfter(engine, lease, exit)
+          ),
+          Effect.ensuring(Reentrancy.forget(lease))
         ))
     )
   )
 
-/** A finalizer has nobody to fail to. The release goes on in the background, and the ttl is behind it. */
-export const releaseQuietly = (engine: Engine, lease: Lease): Effect.Effect<void> =>
-  Effect.catchAll(engine.release(lease), (error) => {
-    Telemetry.releaseFailures.unsafeUpdate(1, [])
-    return Effect.logWarning("A lock was not released at once; trying again in the background", error).pipe(
-      Effect.annotateLogs({ package: "effect-dlock" })
-    )
+/** R45: what was done under a lease that the store had lost was not done under it, however well it ended. */
+const releaseAfter = <A, E>(
+  engine: Engine,
+  lease: Lease,
+  exit: Exit.Exit<A, E>
+): Effect.Effect<A, E | LockLostError> =>
+  // A loss that was seen before is what `guard` failed with.
+  lease.state._tag !== "Held" ? exit : Effect.matchEffect(whenLost(engine.release(lease)), {
+    onSuccess: (): Effect.Effect<A, E> => exit,
+    onFailure: (lost) => lose(exit, lost)
   })
+
+/** A release that Redis did not confirm goes on in the background, and the ttl is behind it. */
+const whenLost = (released: Effect.Effect<void, LockLostError | BackendError>): Effect.Effect<void, LockLostError> =>
+  Effect.catchTag(released, "BackendError", (error) => {
+    Telemetry.releaseFailures.unsafeUpdate(1, [])
+    return logWarning("A lock was not released at once; trying again in the background", error)
+  })
+
+/** A finalizer has nobody to fail to. */
+export const releaseQuietly = (engine: Engine, lease: Lease): Effect.Effect<void> =>
+  Effect.catchAll(
+    whenLost(engine.release(lease)),
+    (error) => logWarning("A lock was lost before its scope closed", error)
+  )
+
+const logWarning = (what: string, error: BackendError | LockLostError): Effect.Effect<void> =>
+  Effect.annotateLogs(Effect.logWarning(what, error), { package: "effect-dlock" })
 
 /** Effect's own tracer keeps spans that nobody reads. */
 const nativeTracer = Context.get(DefaultServices.liveServices, Tracer.Tracer)

@@ -1,8 +1,6 @@
 /** Semaphores: leases on some of the permits of a key. */
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
-import * as Option from "effect/Option"
-import * as Scope from "effect/Scope"
 import type { InvalidKeyError, LockAcquisitionError } from "../DlockError.js"
 import type * as Semaphore from "../Semaphore.js"
 import type { Request } from "./engine/engine.js"
@@ -23,6 +21,9 @@ export const make = (
     Key.validate(key),
     (permits, key) => new SemaphoreImpl(env, key, permits, options)
   )
+
+/** What a refusal is to who only tries: no other failure, of the effect's own, can be it. */
+const taken = Symbol()
 
 class SemaphoreImpl implements Semaphore.Semaphore {
   // Private at run time too: what is printed must not show the engine, with the tokens of others in it (R19).
@@ -74,15 +75,14 @@ class SemaphoreImpl implements Semaphore.Semaphore {
 
   get withPermitsIfAvailable(): Semaphore.Semaphore["withPermitsIfAvailable"] {
     return (permits) => (effect) =>
-      Effect.scopedWith((scope) =>
-        Effect.flatMap(
-          Scope.extend(this.tryTake(permits), scope),
-          Option.match({
-            onNone: () => Effect.succeedNone,
-            onSome: (lock) => Effect.asSome(lock.guard(effect))
-          })
-        )
-      )
+      Effect.flatMap(
+        this.#request(permits, false),
+        (request) =>
+          Effect.asSome(guarded(this.#env, { ...request, refuse: (): typeof taken => taken }, effect)).pipe(
+            // SAFETY: nobody else has this value to fail with.
+            Effect.catchIf((error): error is typeof taken => error === taken, () => Effect.succeedNone)
+          )
+      ).pipe(span("semaphore.withPermitsIfAvailable", this.key))
   }
 
   get available(): Semaphore.Semaphore["available"] {

@@ -70,9 +70,11 @@ const lead = <A, E, R>(
       leader.onHolder(undefined)
       const left = hold - (engine.keeper.now() - since)
       const { state } = lease
+      // What was lost was given back when it was.
+      const release = state._tag === "Held" ? releaseQuietly(engine, lease) : Effect.void
       const isAsked = state._tag === "Held" && state.isAsked
       const isLost = isAsked || (state._tag === "Ended" && state.reason !== undefined)
-      yield* left > 0 && !isAsked ? engine.releaseAfter(lease, left) : releaseQuietly(engine, lease)
+      yield* left > 0 && !isAsked ? engine.releaseAfter(lease, left) : release
       yield* Reentrancy.forget(lease)
       // SAFETY: `guard` adds only the loss of this lease to the errors of the effect.
       return isLost && !Exit.isInterrupted(exit) ? lost : exit as Exit.Exit<A, E>

@@ -116,6 +116,20 @@ export interface RefreshItem {
 export interface LeaveItem {
   readonly target: Target
   readonly token: string
+  /**
+   * Keeps a holder in its place for that long instead, or until its lease ends if that is sooner. Nobody works under it any
+   * more: it is not renewed, and asking for it frees it.
+   */
+  readonly keepMillis?: number
+}
+
+/**
+ * The token is forgotten. `was` is what the store knew of it at that moment; `Unsure` where the command may have run
+ * before, and may have found its own work (R45).
+ */
+export interface Left {
+  readonly _tag: "Left"
+  readonly was: "Holder" | "Waiter" | "Unknown" | "Unsure"
 }
 
 export type InboxEvent =
@@ -161,14 +175,17 @@ export interface Store {
   }) => Effect.Effect<Settled<ReadonlyArray<Answer>>, BackendError>
   /**
    * Forgets the tokens, holders and waiters alike, and grants what that frees. A copy of the token's `acquire` that is
-   * still under way does nothing afterwards (R15). `undefined` for a token that is gone now, or why it may not be.
+   * still under way does nothing afterwards (R15). Answers in the order of the items.
    */
   readonly leave: (
     items: ReadonlyArray<LeaveItem>
-  ) => Effect.Effect<Settled<ReadonlyArray<BackendError | undefined>>, BackendError>
+  ) => Effect.Effect<Settled<ReadonlyArray<Left | Failed>>, BackendError>
   /** Lowers a holder's permits, and grants what that frees. A token that holds no more than that is left alone. */
   readonly lower: (target: Target, token: string, permits: number) => Effect.Effect<Settled<Answer>, BackendError>
-  /** Takes the target from every holder with a fence of at most `fence`, or only asks for it. Says of how many (R17). */
+  /**
+   * Takes the target from every holder with a fence of at most `fence`, or only asks for it. Says of how many (R17). What is
+   * only kept (`keepMillis`) is taken when it is asked for, too.
+   */
   readonly revoke: (target: Target, fence: number, asks: boolean) => Effect.Effect<Settled<number>, BackendError>
   /** What is held and how many wait. Never tells a token (R19). */
   readonly inspect: (target: Target) => Effect.Effect<Inspection, BackendError>

@@ -2,6 +2,7 @@
 import { assert, describe } from "@effect/vitest"
 import { Cause, Deferred, Duration, Effect, Exit, Fiber, Option, Scope } from "effect"
 import { inspect } from "node:util"
+import type { Dlock } from "../../src/index.js"
 import type { World } from "./world.js"
 import { isFree, newKey, untilFree, untilWaiting } from "./world.js"
 
@@ -15,6 +16,48 @@ export const holding = ({ elapse, makeServer, name, test, ttlMillis }: World): v
       const error = Exit.isFailure(exit) ? Option.getOrUndefined(Cause.failureOption(exit.cause)) : undefined
       return error !== null && typeof error === "object" && "reason" in error ? error.reason : error
     }
+
+    test("what was done under a lock that the server forgot, or passed on, was not done under it, and is told so", () =>
+      Effect.gen(function*() {
+        const { a, b, key } = yield* setup
+        const semaphore = yield* a.dlock.semaphore(key, { permits: 2 })
+        const readWrite = yield* a.dlock.readWriteLock(key)
+        type Form = (body: Effect.Effect<string>) => Effect.Effect<unknown, unknown>
+        const forms: ReadonlyArray<readonly [Form, Dlock.Kind]> = [
+          [(body) => a.dlock.withLock(body, key), "lock"],
+          [(body) => a.dlock.withMulti(body, [key, `${key}-2`]), "lock"],
+          [semaphore.withPermits(1), "semaphore"],
+          [semaphore.withPermitsIfAvailable(1), "semaphore"],
+          [readWrite.withRead, "readWriteLock"],
+          [readWrite.withWrite, "readWriteLock"]
+        ]
+        for (const [form, kind] of forms) {
+          const passedOn = kind === "lock" ? Effect.scoped(Effect.asVoid(b.dlock.once(key))) : Effect.void
+          const meanwhile = Effect.orDie(Effect.zipRight(a.lose(key, kind), passedOn))
+          const succeeds = yield* Effect.exit(form(Effect.as(meanwhile, "done")))
+          assert.strictEqual(lostReason(succeeds), "Superseded")
+          const dies = yield* Effect.exit(form(Effect.zipRight(meanwhile, Effect.die("own"))))
+          assert(Exit.isFailure(dies))
+          assert.include(Cause.pretty(dies.cause), "own")
+          assert.include(Cause.pretty(dies.cause), "LockLostError")
+        }
+      }))
+
+    test("a release of a lock that the server does not know any more, or that was lost before, says so", () =>
+      Effect.gen(function*() {
+        const { a, key } = yield* setup
+        const lock = yield* a.dlock.once(key)
+        yield* a.lose(key)
+        assert.strictEqual(lostReason(yield* Effect.exit(lock.release)), "Superseded")
+        assert.strictEqual(lostReason(yield* Effect.exit(lock.check)), "Superseded")
+        const second = yield* a.dlock.once(key, { renew: false })
+        yield* elapse(1.1)
+        assert.strictEqual(lostReason(yield* Effect.exit(second.release)), "Expired")
+        const third = yield* a.dlock.once(key)
+        yield* third.release
+        yield* third.release
+        assert.strictEqual(lostReason(yield* Effect.exit(third.check)), "Released")
+      }))
 
     test("a held lock is renewed for as long as its scope is open", () =>
       Effect.gen(function*() {

@@ -10,13 +10,17 @@ import { BackendError } from "../../src/DlockError.js"
 import { Dlock, PubSubLayer, RedisLayer } from "../../src/index.js"
 import * as Assembly from "../../src/internal/dlock.js"
 import type { Stores } from "../../src/internal/flightStore.js"
+import type { LeaseKind } from "../../src/internal/key.js"
 import * as Memory from "../../src/internal/memory/store.js"
+import { keysOf } from "../store/backends.js"
 
 /** One process of an application: its service, and its sudden death. */
 export interface Process {
   readonly dlock: Dlock.Service
   /** From now on it sends nothing and hears nothing. */
   readonly crash: Effect.Effect<void>
+  /** Its server loses all that it knows of the key. */
+  readonly lose: (key: string, kind?: LeaseKind) => Effect.Effect<void>
 }
 
 export interface World {
@@ -79,7 +83,11 @@ export const memory: World = {
       const connection = yield* Effect.acquireRelease(Scope.make(), (scope) => Scope.close(scope, Exit.void))
       const { die, store } = mortal(yield* Scope.extend(server.connect(randomUUID()), connection))
       const dlock = yield* Assembly.make(store, { ttl: memoryTtlMillis })
-      return { dlock, crash: Effect.zipRight(die, Scope.close(connection, Exit.void)) }
+      return {
+        dlock,
+        crash: Effect.zipRight(die, Scope.close(connection, Exit.void)),
+        lose: (key, kind = "lock") => Effect.sync(() => server.locks.delete(`${kind}:${key}`))
+      }
     })),
   // In steps, as time passes: a timer that is set at the end of one step must find its own time still ahead.
   elapse: (ttls) => TestClock.adjust(memoryTtlMillis / 20).pipe(Effect.repeatN(Math.ceil(ttls * 20) - 1))
@@ -107,7 +115,8 @@ export const redis: World = {
         crash: Effect.sync(() => {
           client.disconnect()
           subscriber.disconnect()
-        })
+        }),
+        lose: (key, kind = "lock") => Effect.promise(() => client.del(...keysOf({ kind, key }, "dlock")))
       }
     })
   ),

@@ -13,8 +13,10 @@ import type {
   Acquired,
   AcquireRequest,
   Answer,
+  Failed,
   InboxEvent,
   LeaveItem,
+  Left,
   RefreshItem,
   Store,
   Target
@@ -75,7 +77,7 @@ export const makeHands = Effect.gen(function*() {
   const inbox = yield* Mailbox.make<InboxEvent>()
   const acquire = verb<AcquireRequest, AcquireAnswer>()
   const refresh = verb<Refresh, ReadonlyArray<Answer>>()
-  const leave = verb<ReadonlyArray<LeaveItem>, ReadonlyArray<BackendError | undefined>>()
+  const leave = verb<ReadonlyArray<LeaveItem>, ReadonlyArray<Left | Failed>>()
   let probes = 0
   const store: Store = {
     acquire: acquire.call,
@@ -93,6 +95,9 @@ export const makeHands = Effect.gen(function*() {
   const send = (event: InboxEvent) => Effect.zipRight(inbox.offer(event), settleFibers)
   return { store, acquire, refresh, leave, send, probes: () => probes }
 })
+
+/** A leave that found what it was to find. */
+export const wasHeld: Left = { _tag: "Left", was: "Holder" }
 
 /** Lets every fiber run until it waits for something. */
 export const settleFibers = Effect.repeatN(Effect.yieldNow(), 20)

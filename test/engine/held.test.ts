@@ -2,7 +2,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Scope, TestClock } from "effect"
 import type { Lease } from "../../src/internal/engine/lease.js"
-import { granted, left, settleFibers, setup, ttlMillis, waiting } from "./handStore.js"
+import { granted, left, settleFibers, setup, ttlMillis, waiting, wasHeld } from "./handStore.js"
 
 const drift = (millis: number) => millis * 0.01 + 2
 
@@ -289,10 +289,50 @@ describe("a held lease", () => {
       const closing = yield* Effect.fork(Scope.close(scope, Exit.void))
       const again = yield* leave.next
       assert.deepStrictEqual(again.input.map(({ token }) => token), [asked.input.token])
-      again.reply([undefined])
+      again.reply([wasHeld])
       yield* Fiber.join(closing)
       yield* TestClock.adjust("1 minute")
       assert.strictEqual(leave.calls.length, 0)
+    }))
+
+  const wasUnknown = { _tag: "Left" as const, was: "Unknown" as const }
+
+  it.scoped("R45: that the store did not know when it was left was lost, and whoever releases it is told", () =>
+    Effect.gen(function*() {
+      const { engine, leave, lease } = yield* held
+      const release = yield* Effect.fork(Effect.flip(engine.release(lease)))
+      ;(yield* leave.next).reply([wasUnknown])
+      const error = yield* Fiber.join(release)
+      assert.deepInclude({ ...error }, { _tag: "LockLostError", reason: "Superseded", fencingToken: 7 })
+      assert.deepInclude({ ...yield* Effect.flip(engine.release(lease)) }, { reason: "Superseded" })
+      assert.strictEqual(leave.calls.length, 0)
+    }))
+
+  it.scoped("R45: is not called lost when its leave was sent twice, or may have been", () =>
+    Effect.gen(function*() {
+      const { engine, leave, lease } = yield* held
+      const release = yield* Effect.fork(Effect.exit(engine.release(lease)))
+      ;(yield* leave.next).fail()
+      assert.strictEqual((yield* Effect.flatten(Fiber.join(release)).pipe(Effect.flip))._tag, "BackendError")
+      yield* TestClock.adjust(100)
+      ;(yield* leave.next).reply([wasUnknown])
+      yield* settleFibers
+      yield* engine.release(lease)
+
+      const another = yield* held
+      const unsure = yield* Effect.fork(another.engine.release(another.lease))
+      ;(yield* another.leave.next).reply([{ _tag: "Left", was: "Unsure" }])
+      yield* Fiber.join(unsure)
+    }))
+
+  it.scoped("R45: is not called lost when the answer to its leave came past its deadline", () =>
+    Effect.gen(function*() {
+      const { engine, leave, lease } = yield* held
+      const release = yield* Effect.fork(engine.release(lease))
+      const left = yield* leave.next
+      yield* TestClock.adjust(ttlMillis)
+      left.reply([wasUnknown])
+      yield* Fiber.join(release)
     }))
 
   it.scoped("closing the engine gives everything back and lets nobody wait on", () =>
@@ -319,7 +359,7 @@ describe("a held lease", () => {
       engine.close()
       const first = yield* leave.next
       // The server did not know the script of the acquire: the driver has sent it again, after the leave.
-      first.reply([undefined])
+      first.reply([wasHeld])
       asked.reply(granted(107))
       assert.isTrue(Exit.isFailure(yield* Fiber.await(fiber)))
       assert.deepStrictEqual((yield* leave.next).input.map(({ token }) => token), [asked.input.token])

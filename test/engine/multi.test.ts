@@ -5,7 +5,7 @@ import type { LockAcquisitionError } from "../../src/DlockError.js"
 import type { Request } from "../../src/internal/engine/engine.js"
 import * as Multi from "../../src/internal/engine/multi.js"
 import type { Claim, Target } from "../../src/internal/store.js"
-import { commandTimeoutMillis, granted, settleFibers, setup, ttlMillis, waiting } from "./handStore.js"
+import { commandTimeoutMillis, granted, settleFibers, setup, ttlMillis, waiting, wasHeld } from "./handStore.js"
 
 const claim = (key: string, more?: Partial<Claim>): Claim => ({ kind: "lock", key, permits: 1, limit: 1, ...more })
 const keysOf = (items: ReadonlyArray<{ readonly target: Target }>) => items.map((item) => item.target.key)
@@ -79,7 +79,7 @@ describe("a lease on several keys", () => {
       const release = yield* Effect.fork(engine.release(lease))
       const left = yield* leave.next
       assert.deepStrictEqual(keysOf(left.input), ["a", "b", "c"])
-      left.reply([undefined, undefined, undefined])
+      left.reply([wasHeld, wasHeld, wasHeld])
       yield* Fiber.join(release)
       assert.strictEqual(leave.calls.length, 0)
     }))
@@ -147,7 +147,7 @@ describe("a lease on several keys that is waited for", () => {
       c.reply(granted(8))
       const given = [yield* leave.next, yield* leave.next]
       assert.sameMembers(given.flatMap(({ input }) => keysOf(input)), ["b", "c"])
-      for (const left of given) left.reply([undefined])
+      for (const left of given) left.reply([wasHeld])
       const again = yield* acquire.next
       assert.deepStrictEqual(again.input.claims.map(({ key }) => key), ["a", "b", "c"])
       assert.notInclude([a.input.token, b.input.token, c.input.token], again.input.token)
@@ -281,7 +281,7 @@ describe("a lease on several keys that is waited for", () => {
       yield* settleFibers
       yield* TestClock.adjust(400)
       const given = [yield* leave.next, yield* leave.next]
-      for (const left of given) left.reply([undefined])
+      for (const left of given) left.reply([wasHeld])
       const failed = yield* Effect.flip(Fiber.join(fiber))
       assert(Array.isArray(failed))
       assert.deepInclude({ ...failed[0] }, { key: "b", reason: "Timeout", holder: "holder" })

@@ -1,7 +1,7 @@
 /** The rules of docs/protocol.md that an engine upholds while it waits, one interleaving each. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Fiber, Option, TestClock } from "effect"
-import { commandTimeoutMillis, granted, left, settleFibers, setup, ttlMillis, waiting } from "./handStore.js"
+import { commandTimeoutMillis, granted, left, settleFibers, setup, ttlMillis, waiting, wasHeld } from "./handStore.js"
 
 const drift = (millis: number) => millis * 0.01 + 2
 
@@ -140,7 +140,7 @@ describe("a waiter", () => {
       yield* TestClock.adjust("100 millis")
       const second = yield* leave.next
       assert.deepStrictEqual(second.input, first.input)
-      second.reply([undefined])
+      second.reply([wasHeld])
       yield* settleFibers
       yield* TestClock.adjust("30 seconds")
       assert.strictEqual(leave.calls.length, 0)

@@ -51,8 +51,8 @@ const keeper = inFile("src/internal/engine/keeper.ts", [
   [
     "a multi-lock that is lost gives back one key",
     "R20",
-    "this.options.leave(lease)\n    Telemetry",
-    "this.options.leave(lease.parts?.[0] ?? lease)\n    Telemetry"
+    "this.options.leave(lease)\n    countLoss",
+    "this.options.leave(lease.parts?.[0] ?? lease)\n    countLoss"
   ],
   [
     "a multi-lock is lost when all its keys are revoked",
@@ -223,9 +223,16 @@ const engine = [
     [
       "a release is not sent",
       "4.7",
-      "this.keeper.end(lease, \"Expired\") ? this.leaver.now(lease) : Effect.void",
-      "Effect.sync(() => void this.keeper.end(lease, \"Expired\"))"
+      "return Effect.flatMap(this.leaver.now(lease), (known) => {",
+      "return Effect.flatMap(Effect.succeed(true), (known) => {"
     ],
+    [
+      "a loss that only the leave finds is not told",
+      "R45",
+      "if (known || state._tag",
+      "if (known || !known || state._tag"
+    ],
+    ["a late answer to a leave is a loss", "R45", " || this.keeper.now() >= state.deadline) return", ") return"],
     [
       "a late answer to a closed service is not given back",
       "R15",
@@ -572,7 +579,8 @@ const model = [
       "holder === undefined || holder.permits <= permits) return",
       "holder === undefined) return"
     ],
-    ["to ask is to take", "R17", "if (!asks) dropHolder(lock, token, holder)", "dropHolder(lock, token, holder)"],
+    ["to ask is to take", "R17", "if (!asks || holder.isKept) dropHolder", "if (holder) dropHolder"],
+    ["what is kept is renewed", "hold", "if (holder && !holder.isKept && holder.until", "if (holder && holder.until"],
     [
       "only one of several holders is told",
       "R17",
@@ -594,8 +602,8 @@ const model = [
     [
       "a renewal revives a holder",
       "R2",
-      "if (holder && holder.until > call.nowMillis) {\n    holder.until",
-      "if (holder) {\n    holder.until"
+      "if (holder && !holder.isKept && holder.until > call.nowMillis) {",
+      "if (holder && !holder.isKept) {"
     ],
     ["a heartbeat revives a waiter", "R2", "if (waiter && waiter.until > call.nowMillis) {", "if (waiter) {"],
     [
@@ -650,8 +658,8 @@ const model = [
     [
       "leave does not settle",
       "R9",
-      "return { answer: items.map(() => undefined), unsettled: server.settleAll(targets, call) }",
-      "return { answer: items.map(() => undefined), unsettled: [] }"
+      "return { answer, unsettled: server.settleAll(targets, call) }\n    })\n  },\n  lower",
+      "return { answer, unsettled: [] }\n    })\n  },\n  lower"
     ],
     [
       "a downgrade wakes nobody",
@@ -844,12 +852,18 @@ const lua = [
       "expire(lock)\n    close(lock)"
     ],
     ["a heartbeat does not settle", "R9", "    grant(lock, answered)\n", ""],
-    ["no tombstone is written", "R15", "if item.buried > now and not", "if false and not"],
+    ["no tombstone is written", "R15", "if item.time > now then", "if false then"],
+    [
+      "every token that is left was held",
+      "R45",
+      "replies[item.at] = kind == \"h\" and \"holder\" or",
+      "replies[item.at] = \"holder\" or"
+    ],
     [
       "leave frees whoever holds",
       "S5",
-      "isFree = #holders == 1 and holders[1] == token and",
-      "isFree = #holders == 1 and"
+      "isFree = #holders == 2 and holders[1] == token and",
+      "isFree = #holders == 2 and"
     ],
     [
       "leave frees what others wait for, and grants it to nobody",

@@ -3,7 +3,16 @@ import * as Effect from "effect/Effect"
 import { BackendError } from "../../src/DlockError.js"
 import * as Unanswered from "../../src/internal/redis/unanswered.js"
 import * as ServerClock from "../../src/internal/serverClock.js"
-import type { Acquired, AcquireRequest, Answer, LeaveItem, Settled, Store } from "../../src/internal/store.js"
+import type {
+  Acquired,
+  AcquireRequest,
+  Answer,
+  Failed,
+  LeaveItem,
+  Left,
+  Settled,
+  Store
+} from "../../src/internal/store.js"
 import type { Ear } from "./ear.js"
 import type { Link } from "./link.js"
 import type { Process } from "./process.js"
@@ -77,21 +86,27 @@ export const make = (world: World, process: Process, link: Link, ear: Ear): Stor
     Effect.suspend(() => {
       for (const { token } of items) wanted.delete(token)
       const buriedUntil = items.map(({ token }) => unanswered.buriedUntil(token))
+      const { epoch } = link
       return exchange("leave", () => ({
         text: `leave ${items.map(({ token }) => token).join()}${buriedUntil.some(Boolean) ? " with a tombstone" : ""}`,
-        run: (server): Settled<ReadonlyArray<BackendError | undefined>> => {
+        run: (server): Settled<ReadonlyArray<Left | Failed>> => {
           const isFine = ({ target }: LeaveItem) => nameOf(target) !== server.spoiled
           items.forEach((item, i) => isFine(item) && server.bury(item, buriedUntil[i]!))
           const fine = items.filter(isFine)
-          const { unsettled } = now(server.storeOf(inbox).leave(fine))
+          const left = now(server.storeOf(inbox).leave(fine))
+          const { unsettled } = left
           judge.leases.onSettled(fine.map(({ target }) => target), { unsettled })
-          const answer = items.map((item) => isFine(item) ? undefined : failure("leave", "Refused"))
+          const answer = items.map((item) =>
+            left.answer[fine.indexOf(item)] ?? { _tag: "Failed" as const, error: failure("leave", "Refused") }
+          )
           return { answer, unsettled }
         }
       }), (reply) => {
         if (items.some(({ token }, i) => unanswered.buriedUntil(token) !== buriedUntil[i])) return leave(items)
-        judge.onLeft(items.filter((_, i) => reply.answer[i] === undefined))
-        return Effect.succeed(reply)
+        judge.onLeft(items.filter((_, i) => reply.answer[i]?._tag === "Left"))
+        if (link.epoch === epoch) return Effect.succeed(reply)
+        const unsure = (one: Left | Failed) => one._tag === "Left" ? { ...one, was: "Unsure" as const } : one
+        return Effect.succeed({ ...reply, answer: reply.answer.map(unsure) })
       })
     })
 

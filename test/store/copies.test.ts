@@ -44,8 +44,8 @@ const world = Effect.gen(function*() {
       })
     )
   const acquire = (...input: Parameters<typeof timedAcquire>) => Effect.map(timedAcquire(...input), ([, tag]) => tag)
-  const leave = (token: string, buriedUntil: number) =>
-    Effect.promise(() => send(client, Scripts.leave, { locks: [lock], items: [{ lock: 0, token, buriedUntil }] }))
+  const leave = (token: string, time: number) =>
+    Effect.promise(() => send(client, Scripts.leave, { locks: [lock], items: [{ lock: 0, token, time }] }))
   const left = Effect.promise(() => client.keys(`${lock[0].slice(0, -"fence".length)}*`))
   return { a, client, lock, now, acquire, timedAcquire, leave, left }
 })

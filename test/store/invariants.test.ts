@@ -57,8 +57,8 @@ const take = (a: Client, client: Redis, one: Step): Effect.Effect<unknown, unkno
     case "bury":
       return Effect.promise(async () => {
         const [seconds, micros] = await client.time()
-        const buriedUntil = Number(seconds) * 1000 + Math.floor(Number(micros) / 1000) + one.millis
-        const items = [{ lock: 0, token: one.token, buriedUntil }]
+        const time = Number(seconds) * 1000 + Math.floor(Number(micros) / 1000) + one.millis
+        const items = [{ lock: 0, token: one.token, time }]
         await send(client, Scripts.leave, { locks: [keysOf(target(a.key))], items })
       })
   }

@@ -26,7 +26,7 @@ const connect = (url: string, key: string = randomUUID()) =>
 /** Of a single item it does not matter whether the item fails or the call. */
 const leaveError = (a: Client, token: string): Effect.Effect<BackendError | undefined> =>
   a.store.leave([{ target: target(a.key), token }]).pipe(
-    Effect.map(({ answer }) => answer[0]),
+    Effect.map(({ answer: [answer] }) => answer?._tag === "Failed" ? answer.error : undefined),
     Effect.catchAll(Effect.succeed)
   )
 
@@ -103,8 +103,9 @@ describe("a foreign value under a key of the lock", () => {
         isRefusal(failed._tag === "Failed" ? failed.error : undefined, /WRONGTYPE/)
 
         const left = yield* a.store.leave(items)
-        assert.deepStrictEqual(left.answer.map((error) => error?._tag), [undefined, "BackendError", undefined])
-        isRefusal(left.answer[1], /WRONGTYPE/)
+        assert.deepStrictEqual(left.answer.map(({ _tag }) => _tag), ["Left", "Failed", "Left"])
+        const refused = left.answer[1]!
+        isRefusal(refused._tag === "Failed" ? refused.error : undefined, /WRONGTYPE/)
         for (const key of [keys[0]!, keys[2]!]) held(yield* a.refresh("B", { key }))
         assert.deepStrictEqual(yield* dumpOf(a.redis, keys[1]!), before)
       }))
@@ -196,9 +197,9 @@ describe("a Redis that is full", () => {
     Effect.gen(function*() {
       const { a, admin } = yield* ownServer(fill)
       yield* admin("CONFIG SET maxmemory 1")
-      const items = [{ lock: 0, token: "A", buriedUntil: Date.now() + 30_000 }]
+      const items = [{ lock: 0, token: "A", time: Date.now() + 30_000 }]
       const left = yield* Effect.promise(() => send(a.redis, Scripts.leave, { locks: [keysOf(target("key"))], items }))
-      assert.deepStrictEqual(left[2], [""])
+      assert.deepStrictEqual(left[2], ["unknown"])
       yield* admin("CONFIG SET maxmemory 0")
       gone(yield* a.once("A"))
     }))

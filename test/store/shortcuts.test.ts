@@ -79,10 +79,13 @@ const step = FastCheck.oneof(
     weight: 6,
     arbitrary: FastCheck.record({
       verb: verb("leave"),
-      items: FastCheck.array(FastCheck.record({ lock, token, buriedMillis: FastCheck.constantFrom(0, 0, 0, 0, 500) }), {
-        minLength: 1,
-        maxLength: 2
-      })
+      items: FastCheck.array(
+        FastCheck.record({ lock, token, time: FastCheck.constantFrom(0, 0, 0, 0, 0, 0, 500, -500) }),
+        {
+          minLength: 1,
+          maxLength: 2
+        }
+      )
     })
   },
   {
@@ -190,10 +193,10 @@ class Walk {
           const items = one.items.filter((item, i) => one.items.findIndex(({ lock }) => lock === item.lock) === i)
           return {
             locks: items.map((item) => locks[item.lock]!),
-            items: items.map(({ buriedMillis, token }, lock) => ({
+            items: items.map(({ time, token }, lock) => ({
               lock,
               token: this.anyToken(token),
-              buriedUntil: buriedMillis === 0 ? 0 : this.now + buriedMillis
+              time: time > 0 ? this.now + time : time
             }))
           }
         })

@@ -102,7 +102,7 @@ export class Client {
   leave(...tokens: ReadonlyArray<string>): Effect.Effect<void, BackendError> {
     return Effect.map(
       this.store.leave(tokens.map((token) => ({ target: target(this.key), token }))),
-      ({ answer }) => assert.deepStrictEqual(answer, tokens.map(() => undefined))
+      ({ answer }) => assert.deepStrictEqual(answer.map(({ _tag }) => _tag), tokens.map(() => "Left"))
     )
   }
 

@@ -195,14 +195,26 @@ export class Engine {
     return Duration.millis(Math.max(0, Math.round(this.keeper.now() - startedAt)))
   }
 
-  /** To be run uninterruptibly. Idempotent. A lease that was lost was given back when it was. */
-  release(lease: Lease): Effect.Effect<void, BackendError> {
-    return Effect.suspend(() => this.keeper.end(lease, "Expired") ? this.leaver.now(lease) : Effect.void)
+  /** To be run uninterruptibly. Idempotent. Fails for a lease that was lost, which was given back when it was. */
+  release(lease: Lease): Effect.Effect<void, LockLostError | BackendError> {
+    return Effect.suspend((): Effect.Effect<void, LockLostError | BackendError> => {
+      const { state } = lease
+      if (!this.keeper.end(lease, "Released")) {
+        return L.isLost(state)
+          ? Effect.fail(L.lostError(lease, state))
+          : Effect.void
+      }
+      return Effect.flatMap(this.leaver.now(lease), (known) => {
+        if (known || state._tag !== "Held" || this.keeper.now() >= state.deadline) return Effect.void
+        // R45: answered before it could have been over, the store did not know it.
+        return Effect.fail(L.lostError(lease, this.keeper.supersede(lease, state.fences)))
+      })
+    })
   }
 
   /** As `release`, with nobody who waits for it. */
   giveBack(lease: Lease): void {
-    if (this.keeper.end(lease, "Expired")) this.leaver.later(lease)
+    if (this.keeper.end(lease, "Released")) this.leaver.later(lease)
   }
 
   /** Gives the lease back after that time; or lets it run out, should this process end before. */

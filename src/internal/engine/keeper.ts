@@ -32,6 +32,9 @@ export interface Options {
   readonly settle: (targets: ReadonlyArray<Target>) => void
 }
 
+const countLoss = (reason: LockLostError["reason"]): void =>
+  Telemetry.lost.pipe(Metric.tagged("reason", reason)).unsafeUpdate(1, [])
+
 export class Keeper {
   readonly leases = new Map<string, Lease>()
   readonly heap = Heap.make<Lease>()
@@ -206,7 +209,7 @@ export class Keeper {
   lose(lease: Lease, reason: LockLostError["reason"]): void {
     if (!this.end(lease, reason)) return
     this.options.leave(lease)
-    Telemetry.lost.pipe(Metric.tagged("reason", reason)).unsafeUpdate(1, [])
+    countLoss(reason)
   }
 
   /** Ends a lease that is held, and says whether it was. The caller sees to its leave. */
@@ -215,6 +218,14 @@ export class Keeper {
     this.become(lease, { _tag: "Ended", reason, fences: lease.state.fences })
     this.tell(lease)
     return true
+  }
+
+  /** It was given back, and the store says that it had been lost before. */
+  supersede(lease: Lease, fences: ReadonlyArray<number>): L.Ended {
+    const ended: L.Ended = { _tag: "Ended", reason: "Superseded", fences }
+    this.become(lease, ended)
+    countLoss("Superseded")
+    return ended
   }
 
   /** Ends the lease if its time is over. Says whether it did. */

@@ -58,7 +58,7 @@ export interface Held {
 
 export interface Ended {
   readonly _tag: "Ended"
-  /** Why a lease that was held ended. */
+  /** Why a lease that was held ended. `Released` is no loss. */
   readonly reason: LockLostError["reason"] | undefined
   readonly fences: ReadonlyArray<number>
 }
@@ -204,6 +204,10 @@ export const nextLook = (lease: Lease): number => {
       return Infinity
   }
 }
+
+/** Whether it was held, and ended otherwise than by being given back. */
+export const isLost = (state: State): state is Ended =>
+  state._tag === "Ended" && state.reason !== undefined && state.reason !== "Released"
 
 /** What the holder of an ended lease is told. */
 export const lostError = ({ claims }: Lease, { fences, reason }: Pick<Ended, "fences" | "reason">): LockLostError =>

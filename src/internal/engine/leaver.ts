@@ -13,8 +13,11 @@ import type { Sending } from "./repeater.js"
 import * as Repeater from "./repeater.js"
 
 export interface Leaver {
-  /** Waits for the answer. To be run at once, uninterruptibly. When it fails, it is repeated in the background. */
-  readonly now: (lease: Lease) => Effect.Effect<void, BackendError>
+  /**
+   * Waits for the answer. To be run at once, uninterruptibly. When it fails, it is repeated in the background. `false` when
+   * the store certainly did not know a token of the lease any more (R45).
+   */
+  readonly now: (lease: Lease) => Effect.Effect<boolean, BackendError>
   /** Leaves in the background. The command is sent before this returns, so before anything that is sent afterwards. */
   readonly later: (lease: Lease) => void
 }
@@ -29,25 +32,36 @@ export const make = (options: {
     const clock = yield* Effect.clock
     const repeater = yield* Repeater.make
 
-    const leave = (lease: Lease): Sending => {
+    const leave = (lease: Lease, onUnknown?: () => void): Sending => {
       let items = L.toItems(lease)
+      let attempts = 0
       return {
-        attempt: Effect.suspend(() =>
-          Effect.flatMap(store.leave(items), ({ answer, unsettled }) => {
+        attempt: Effect.suspend(() => {
+          attempts++
+          return Effect.flatMap(store.leave(items), ({ answer, unsettled }) => {
             settle(unsettled)
+            // A later attempt may find the work of one before.
+            if (attempts === 1 && answer.some((one) => one._tag === "Left" && one.was === "Unknown")) onUnknown?.()
             // What the store could not do goes once more, and nothing else.
-            items = items.filter((_, i) => answer[i] !== undefined)
-            const failure = answer.find((error) => error !== undefined)
-            return failure === undefined ? Effect.void : Effect.fail(failure)
+            items = items.filter((_, i) => answer[i]?._tag === "Failed")
+            const failure = answer.find((one) => one._tag === "Failed")
+            return failure === undefined ? Effect.void : Effect.fail(failure.error)
           })
-        ),
+        }),
         // The lease cannot outlive this: the latest moment its last request may be carried out, and what that asked for.
         until: monotonic(clock) + options.commandTimeoutMillis + lease.longestMillis
       }
     }
 
     return {
-      now: (lease) => repeater.now(leave(lease)),
+      now: (lease) =>
+        Effect.suspend(() => {
+          let known = true
+          const sending = leave(lease, () => {
+            known = false
+          })
+          return Effect.map(repeater.now(sending), () => known)
+        }),
       later: (lease) => repeater.later(leave(lease))
     }
   })

@@ -12,6 +12,7 @@ import type {
   Claim,
   Holder as StoreHolder,
   Inspection,
+  Left,
   RefreshItem
 } from "../store.js"
 
@@ -28,6 +29,8 @@ interface Entry {
 
 interface Holder extends Entry {
   readonly fence: number
+  /** Nobody works under it any more: it only keeps others out until it ends. */
+  isKept: boolean
 }
 
 interface Waiter extends Entry {
@@ -106,7 +109,7 @@ const dropHolder = (lock: Lock, token: string, holder: Holder): void => {
 }
 
 const hold = (lock: Lock, call: Call, token: string, entry: Entry): Holder => {
-  const holder = { ...entry, fence: Math.max(lock.lastFence + 1, call.nowMicros) }
+  const holder = { ...entry, fence: Math.max(lock.lastFence + 1, call.nowMicros), isKept: false }
   lock.lastFence = holder.fence
   lock.rememberUntil = Math.max(lock.rememberUntil, entry.until + dayMillis)
   lock.waiters.delete(token)
@@ -164,7 +167,7 @@ type Times = Pick<RefreshItem, "ttlMillis" | "livenessMillis">
 /** Never to an earlier end (R6); never what is not in force any more (R2). */
 export const renew = (lock: Lock, call: Call, token: string, times: Times, subscribed: boolean): void => {
   const holder = lock.holders.get(token)
-  if (holder && holder.until > call.nowMillis) {
+  if (holder && !holder.isKept && holder.until > call.nowMillis) {
     holder.until = Math.max(holder.until, call.nowMillis + Math.ceil(times.ttlMillis))
     lock.rememberUntil = Math.max(lock.rememberUntil, holder.until + dayMillis)
   }
@@ -246,13 +249,32 @@ export const blocker = (lock: Lock, claim: Claim, call: Call) =>
     ? []
     : [{ key: claim.key, holder: firstHolder(lock, call) }]
 
-export const leave = (lock: Lock, call: Call, token: string, buriedUntil: number): void => {
+/** Says what the token was (R45). */
+export const leave = (
+  lock: Lock,
+  call: Call,
+  token: string,
+  { buriedUntil = 0, keepMillis = 0 }: { readonly buriedUntil?: number; readonly keepMillis?: number }
+): Left["was"] => {
+  const was = whatIs(lock, call, token)
   const holder = lock.holders.get(token)
+  if (holder && was === "Holder" && keepMillis > 0) {
+    holder.until = Math.min(holder.until, call.nowMillis + Math.ceil(keepMillis))
+    holder.isKept = true
+    return was
+  }
   if (holder) dropHolder(lock, token, holder)
   lock.waiters.delete(token)
-  if (buriedUntil <= call.nowMillis) return
-  lock.tombstones.set(token, buriedUntil)
-  lock.nextDeath = Math.min(lock.nextDeath, buriedUntil)
+  if (buriedUntil > call.nowMillis) {
+    lock.tombstones.set(token, buriedUntil)
+    lock.nextDeath = Math.min(lock.nextDeath, buriedUntil)
+  }
+  return was
+}
+
+const whatIs = (lock: Lock, { nowMillis }: Call, token: string): "Holder" | "Waiter" | "Unknown" => {
+  const isInForce = (entry: Entry | undefined) => entry !== undefined && entry.until > nowMillis
+  return isInForce(lock.holders.get(token)) ? "Holder" : isInForce(lock.waiters.get(token)) ? "Waiter" : "Unknown"
 }
 
 export const lower = (lock: Lock, token: string, permits: number): void => {
@@ -266,7 +288,8 @@ export const revoke = (lock: Lock, call: Call, fence: number, asks: boolean): nu
   const revoked = Array.from(lock.holders)
     .filter(([, holder]) => holder.until > call.nowMillis && holder.fence <= fence)
   for (const [token, holder] of revoked) {
-    if (!asks) dropHolder(lock, token, holder)
+    if (!asks || holder.isKept) dropHolder(lock, token, holder)
+    if (holder.isKept) continue
     call.messages.push({ what: asks ? "asked" : "revoked", inbox: holder.inbox, token, number: holder.fence })
   }
   return revoked.length

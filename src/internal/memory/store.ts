@@ -7,7 +7,7 @@ import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { Stores } from "../flightStore.js"
-import type { AcquireAnswer, Answer, Claim, InboxEvent, Store, Target } from "../store.js"
+import type { AcquireAnswer, Answer, Claim, InboxEvent, Left, Store, Target } from "../store.js"
 import * as Flights from "./flightStore.js"
 import { forgetOldest } from "./forget.js"
 import * as Inbox from "./inbox.js"
@@ -93,8 +93,11 @@ const verbs = (server: ServerImpl, inboxId: string): Omit<Store, "inbox" | "prob
   leave: (items) => {
     const targets = items.map((item) => item.target)
     return server.step(targets, (call) => {
-      for (const { target, token } of items) Model.leave(server.lockOf(target), call, token, 0)
-      return { answer: items.map(() => undefined), unsettled: server.settleAll(targets, call) }
+      const answer = items.map(({ target, ...item }): Left => ({
+        _tag: "Left",
+        was: Model.leave(server.lockOf(target), call, item.token, item)
+      }))
+      return { answer, unsettled: server.settleAll(targets, call) }
     })
   },
   lower: (target, token, permits) =>

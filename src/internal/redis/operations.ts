@@ -21,8 +21,8 @@ local revoked = 0
 for _, token in ipairs(call("ZRANGE", lock.held, 0, -1)) do
   local entry = read(lock, token)
   if entry and entry.kind == "h" and entry.number <= tonumber(ARGV[1]) then
-    if not asks then forget(lock, token, entry) end
-    tell(entry.inbox, asks and "asked" or "revoked", token, entry.number)
+    if not asks or isKept(entry) then forget(lock, token, entry) end
+    if not isKept(entry) then tell(entry.inbox, asks and "asked" or "revoked", token, entry.number) end
     revoked = revoked + 1
   end
 end

@@ -1,7 +1,19 @@
 /** From what a script replied to what the store port answers. */
 import * as Arr from "effect/Array"
 import { BackendError } from "../../DlockError.js"
-import type { AcquireAnswer, Acquired, Answer, Claim, Holder, Inspection, Settled, Target, Waiting } from "../store.js"
+import type {
+  AcquireAnswer,
+  Acquired,
+  Answer,
+  Claim,
+  Failed,
+  Holder,
+  Inspection,
+  Left,
+  Settled,
+  Target,
+  Waiting
+} from "../store.js"
 import type * as Acquire from "./acquire.js"
 import { classify } from "./failure.js"
 import type * as Operations from "./operations.js"
@@ -37,6 +49,16 @@ export const tooLate = (operation: string): BackendError =>
     outcome: "NotApplied",
     cause: new Error("the server's clock is ahead of what it showed before")
   })
+
+const left = { holder: "Holder", waiter: "Waiter", unknown: "Unknown" } as const
+
+/** `isSure` unless the command may have run twice. */
+export const leaveAnswer = (words: string, isSure: boolean): Left | Failed => {
+  if (words === "holder" || words === "waiter" || words === "unknown") {
+    return { _tag: "Left", was: isSure ? left[words] : "Unsure" }
+  }
+  return { _tag: "Failed", error: refusal("leave", words.replace(/^failed /, "")) }
+}
 
 const acquireAnswer = (reply: AcquireReply, claims: ReadonlyArray<Claim>): AcquireAnswer => {
   switch (reply[1]) {

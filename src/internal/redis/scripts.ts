@@ -53,8 +53,9 @@ end
 local isOpen = false
 local function renewAlone(lock, item)
   local meta = redis.pcall("HMGET", lock.state, item.token, "#used", "#limit", "#until")
-  local fence, till = string.match(meta[1] or "", "^h %d+ %d+ (%d+) "), tonumber(meta[4])
-  if not fence or not meta[2] or not meta[3] or not till then return nil end
+  local fence, inbox = string.match(meta[1] or "", "^h %d+ %d+ (%d+) %d (%S+) ")
+  local till = tonumber(meta[4])
+  if not fence or inbox == "-" or not meta[2] or not meta[3] or not till then return nil end
   local first, last = redis.pcall("ZRANGE", lock.held, 0, 0, "WITHSCORES"), redis.pcall("GET", lock.fence)
   local ends = first[1] == item.token and tonumber(first[2]) or 0
   if ends <= now or type(last) ~= "string" or not number(last) then return nil end
@@ -121,24 +122,25 @@ export interface RefreshInput {
 const LeaveReply = () => Schema.Tuple(Whole, Unsettled(), Schema.Array(Schema.String))
 type LeaveReply = ReturnType<typeof LeaveReply>["Type"]
 
-/** Nothing failed. */
+/** Nothing failed, and all were holders. */
 const usualLeave = (reply: ReadonlyArray<unknown>): LeaveReply | undefined => {
-  const [now, unsettled, failures] = [toWhole(reply[0]), reply[1], reply[2]]
-  if (now === undefined || reply.length !== 3 || !isEmpty(unsettled) || !Array.isArray(failures)) return undefined
-  return failures.every((words) => words === "") ? [now, [], failures.map(() => "")] : undefined
+  const [now, unsettled, answers] = [toWhole(reply[0]), reply[1], reply[2]]
+  if (now === undefined || reply.length !== 3 || !isEmpty(unsettled) || !Array.isArray(answers)) return undefined
+  return answers.every((words) => words === "holder") ? [now, [], answers.map(() => "holder")] : undefined
 }
 
 /**
- * Release and cancel alike: forgets each token, then grants what that freed. Answers \`""\` for each item, or why it
- * failed. An item with \`buriedUntil\` leaves a tombstone: a copy of its acquire that arrives before then does
- * nothing (R15).
+ * Release and cancel alike: forgets each token, then grants what that freed. Answers \`holder\`, \`waiter\` or
+ * \`unknown\` for each item, which is what it was (R45), or \`failed\` and why. An item with a positive \`time\` leaves a
+ * tombstone until then: a copy of its acquire that arrives before does nothing (R15). With a negative one a holder is
+ * kept for so many milliseconds, with no inbox: nobody works under it.
  *
  * @internal
  */
 export const leave = script({
   name: "leave",
   keys: (input: LeaveInput) => flatKeys(input.locks),
-  args: (input) => input.items.flatMap((item) => [item.lock + 1, item.token, item.buriedUntil]),
+  args: (input) => input.items.flatMap((item) => [item.lock + 1, item.token, item.time]),
   reply: LeaveReply,
   usual: usualLeave,
   shortcut: `
@@ -148,8 +150,8 @@ for at = 1, isFree and #ARGV or 0, 3 do
   local lock, token = keysOf(tonumber(ARGV[at])), ARGV[at + 1]
   isFree = ARGV[at + 2] == "0" and call("EXISTS", lock.queue, lock.alive) == 0
   if not isFree then break end
-  local holders = redis.pcall("ZRANGE", lock.held, 0, 1)
-  isFree = #holders == 1 and holders[1] == token and type(redis.pcall("HGET", lock.state, token)) == "string"
+  local holders = redis.pcall("ZRANGE", lock.held, 0, 1, "WITHSCORES")
+  isFree = #holders == 2 and holders[1] == token and tonumber(holders[2]) > now and type(redis.pcall("HGET", lock.state, token)) == "string"
   if not isFree then break end
   over[#over + 1] = lock
 end
@@ -157,7 +159,7 @@ if isFree then
   local replies = {}
   for i, lock in ipairs(over) do
     call("DEL", lock.state, lock.held)
-    replies[i] = ""
+    replies[i] = "holder"
   end
   return { text(now), {}, replies }
 end
@@ -203,14 +205,14 @@ local function handOver(lock, token)
   return true
 end
 if #KEYS == 5 and #ARGV == 3 and ARGV[3] == "0" and handOver(keysOf(1), ARGV[2]) then
-  return { text(now), {}, { "" } }
+  return { text(now), {}, { "holder" } }
 end`,
   lua: `
 local items = {}
 for at = 1, #ARGV, 3 do
   local index = tonumber(ARGV[at])
   items[index] = items[index] or { tokens = {} }
-  table.insert(items[index], { token = ARGV[at + 1], buried = tonumber(ARGV[at + 2]), at = (at + 2) / 3 })
+  table.insert(items[index], { token = ARGV[at + 1], time = tonumber(ARGV[at + 2]), at = (at + 2) / 3 })
   table.insert(items[index].tokens, ARGV[at + 1])
 end
 
@@ -220,12 +222,17 @@ for index = 1, #KEYS / 5 do
     local lock = open(index, unpack(items[index].tokens))
     for _, item in ipairs(items[index]) do
       local entry = read(lock, item.token)
-      if not entry or entry.kind ~= "x" then forget(lock, item.token, entry) end
-      if item.buried > now and not (entry and entry.kind == "x") then
-        local entry = { kind = "x", permits = 0, limit = 0, number = 0, subscribed = "0", inbox = "-", metadata = "" }
-        admit(lock, item.token, entry, item.buried)
+      local kind = entry and endOf(lock, item.token, entry) > now and entry.kind
+      if kind == "h" and item.time < 0 then
+        keep(lock, item.token, entry, now - item.time)
+      elseif kind ~= "x" then
+        forget(lock, item.token, entry)
+        if item.time > now then
+          local buried = { kind = "x", permits = 0, limit = 0, number = 0, subscribed = "0", inbox = "-", metadata = "" }
+          admit(lock, item.token, buried, item.time)
+        end
       end
-      replies[item.at] = ""
+      replies[item.at] = kind == "h" and "holder" or kind == "w" and "waiter" or "unknown"
     end
     expire(lock)
     grant(lock, {})
@@ -233,7 +240,7 @@ for index = 1, #KEYS / 5 do
     if lock.unsettled then unsettled[#unsettled + 1] = index end
   end)
   if failure then
-    for _, item in ipairs(items[index]) do replies[item.at] = failure end
+    for _, item in ipairs(items[index]) do replies[item.at] = "failed " .. failure end
   end
 end
 publish()
@@ -247,7 +254,7 @@ export interface LeaveInput {
     /** Index in `locks`, from 0. */
     readonly lock: number
     readonly token: string
-    /** By the server's clock; 0 for no tombstone. */
-    readonly buriedUntil: number
+    /** Until when its tombstone stands, by the server's clock; or less the milliseconds to keep it; or 0. */
+    readonly time: number
   }>
 }

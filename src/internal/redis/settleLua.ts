@@ -99,11 +99,25 @@ local function firstEnd(lock)
   return first and math.max(0, ends - now) or -1, text(entry and entry.number or 0), entry and entry.metadata or ""
 end
 
+-- A holder that nobody works under any more, and that has no inbox.
+local function isKept(entry) return entry.inbox == "-" end
+
+-- Shortens a lease that its own process has given up. What came before, and comes late, does not make it longer again.
+local function keep(lock, token, entry, ends)
+  if ends < endOf(lock, token, entry) then
+    call("ZADD", lock.held, ends, token)
+    lock.ends[token], lock.stale = ends, true
+  end
+  entry.subscribed, entry.inbox = "0", "-"
+  write(lock, token, entry)
+end
+
 -- R6: never to an earlier end. R2: never what is not there, or no longer in force.
 local function renew(lock, token, ttl, liveness, subscribed)
   local entry = read(lock, token)
   if not entry then return end
   if entry.kind == "h" then
+    if isKept(entry) then return end
     local ends = endOf(lock, token, entry)
     if ends > now and now + ttl > ends then
       call("ZADD", lock.held, now + ttl, token)

@@ -41,6 +41,7 @@ export const make = (options: {
       subscriber,
       runner,
       Unanswered.make(link.epoch, runner.serverMillis, commandTimeoutMillis),
+      link.epoch,
       inbox,
       commandTimeoutMillis,
       (target) => keysFor(prefix, target),
@@ -58,6 +59,8 @@ class RedisStore implements Stores {
     subscriber: Pick<Store, "inbox" | "probe">,
     readonly runner: Runner.Runner,
     readonly unanswered: Unanswered.Unanswered,
+    /** Of the connection: what is sent and answered in one went once. */
+    readonly epoch: () => number,
     readonly inboxName: string,
     readonly commandTimeoutMillis: number,
     readonly keysOf: (target: Target) => LockKeys,
@@ -134,20 +137,29 @@ class RedisStore implements Stores {
   readonly leave: Store["leave"] = (items) => {
     const { indices, targets } = groupByTarget(items.map((item) => item.target))
     let buriedUntil: ReadonlyArray<number> = []
+    let epoch = 0
     return this.runner.run(Scripts.leave, () => {
+      epoch = this.epoch()
       for (const { token } of items) this.asking.delete(token)
       buriedUntil = items.map(({ token }) => this.unanswered.buriedUntil(token))
       return {
         locks: targets.map(this.keysOf),
-        items: items.map(({ token }, i) => ({ lock: indices[i] ?? 0, token, buriedUntil: buriedUntil[i] ?? 0 }))
+        items: items.map(({ keepMillis = 0, token }, i) => ({
+          lock: indices[i] ?? 0,
+          token,
+          time: keepMillis > 0 ? -Math.ceil(keepMillis) : buriedUntil[i] ?? 0
+        }))
       }
-    }, ([, unsettled, failures]) => {
+    }, ([, unsettled, answers]) => {
       // The connection was lost meanwhile and the driver has sent the leave again: now it needs its tombstone.
       if (items.some(({ token }, i) => this.unanswered.buriedUntil(token) !== buriedUntil[i])) {
         return this.leave(items)
       }
-      const errors = failures.map((words) => words === "" ? undefined : Replies.refusal("leave", words))
-      return Effect.succeed(Replies.settled(errors, unsettled, targets))
+      // R45: on another connection than the one it was sent on, it is the answer to a copy.
+      const isSure = this.epoch() === epoch
+      return Effect.succeed(
+        Replies.settled(answers.map((words) => Replies.leaveAnswer(words, isSure)), unsettled, targets)
+      )
     })
   }
 

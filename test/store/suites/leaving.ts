@@ -1,7 +1,21 @@
 import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import type { Backend } from "../world.js"
-import { gone, granted, held, pastShort, refused, short, target, together, waiting, within, world } from "../world.js"
+import type { Backend, Client } from "../world.js"
+import {
+  almost,
+  gone,
+  granted,
+  held,
+  long,
+  pastShort,
+  refused,
+  short,
+  target,
+  together,
+  waiting,
+  within,
+  world
+} from "../world.js"
 
 export const leaving = ({ elapse, make, theorem }: Backend): void => {
   theorem("a lock that was left is free", () =>
@@ -54,6 +68,87 @@ export const leaving = ({ elapse, make, theorem }: Backend): void => {
       yield* b.leave("A")
       granted(yield* b.once("B"))
     }))
+
+  theorem("a leave says what the token was: a holder, a waiter, or unknown (R45)", () =>
+    Effect.gen(function*() {
+      const { a, b, c, key } = yield* world(make)
+      const leave = (...tokens: ReadonlyArray<string>) =>
+        Effect.map(
+          a.store.leave(tokens.map((token) => ({ target: target(key), token }))),
+          ({ answer }) => answer.map((one) => one._tag === "Left" ? one.was : one._tag)
+        )
+      yield* a.once("A")
+      yield* b.lock("B")
+      yield* c.lock("C")
+      assert.deepStrictEqual(yield* leave("C"), ["Waiter"])
+      assert.deepStrictEqual(yield* leave("A"), ["Holder"])
+      assert.deepStrictEqual(yield* leave("A"), ["Unknown"])
+      assert.deepStrictEqual(yield* leave("other", "B"), ["Unknown", "Holder"])
+      yield* within(short, together([a.once("A2", { ttl: short }), b.lock("B2", { liveness: short })]))
+      yield* elapse(pastShort)
+      assert.deepStrictEqual(yield* leave("A2", "B2"), ["Unknown", "Unknown"])
+    }))
+
+  /** What is kept for that long after its holder has left. */
+  const keep = (client: Client, token: string, keepMillis: number) =>
+    Effect.map(
+      client.store.leave([{ target: target(client.key), token, keepMillis }]),
+      ({ answer }) => assert.deepStrictEqual(answer, [{ _tag: "Left", was: "Holder" }])
+    )
+
+  theorem(
+    "what is kept keeps others out for that long, and no longer, whatever comes late",
+    () =>
+      Effect.gen(function*() {
+        const { a, b, c } = yield* world(make)
+        yield* a.once("A")
+        yield* b.lock("B")
+        yield* keep(a, "A", 30_000)
+        yield* keep(a, "A", 50_000)
+        const { remainingMillis } = held(yield* a.refresh("A"))
+        almost(remainingMillis, 30_000)
+        almost(held(yield* a.refresh("A", { ttl: long })).remainingMillis, 30_000)
+        yield* a.once("A", { ttl: long })
+        almost(held(yield* a.refresh("A")).remainingMillis, 30_000)
+        refused(yield* c.once("C"))
+        yield* within(short, keep(a, "A", short))
+        waiting(yield* b.refresh("B"))
+        yield* elapse(pastShort)
+        held(yield* b.refresh("B"))
+      })
+  )
+
+  theorem(
+    "what is kept is never kept for longer than its lease lasts, and a waiter is not kept",
+    () =>
+      Effect.gen(function*() {
+        const { a, b } = yield* world(make)
+        yield* a.once("A", { ttl: 30_000 })
+        yield* keep(a, "A", long)
+        almost(held(yield* a.refresh("A", { ttl: 1 })).remainingMillis, 30_000)
+        yield* b.lock("B")
+        const { answer } = yield* b.store.leave([{ target: target(b.key), token: "B", keepMillis: long }])
+        assert.deepStrictEqual(answer, [{ _tag: "Left", was: "Waiter" }])
+        assert.strictEqual((yield* a.inspect()).waiting, 0)
+      })
+  )
+
+  theorem(
+    "what is kept is free for whoever asks for it, or takes it by force, and nobody is told",
+    () =>
+      Effect.gen(function*() {
+        const { a, b } = yield* world(make)
+        for (const asks of [true, false]) {
+          const token = `A ${asks}`
+          const fence = granted(yield* a.once(token))
+          yield* keep(a, token, 30_000)
+          assert.strictEqual(yield* b.revoke(fence, asks), 1)
+          gone(yield* a.refresh(token))
+          assert.lengthOf((yield* b.inspect()).holders, 0)
+        }
+        assert.deepStrictEqual(yield* a.events, [])
+      })
+  )
 
   theorem("a batch of holders and waiters is left in one step", () =>
     Effect.gen(function*() {

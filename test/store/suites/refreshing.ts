@@ -147,7 +147,10 @@ export const refreshing = ({ elapse, make, theorem }: Backend): void => {
       const { answer } = yield* a.store.refresh({ items, subscribed: true })
       assert.deepStrictEqual(answer.map(({ _tag }) => _tag), keys.map(() => "Held"))
       const left = yield* a.store.leave(items)
-      assert.deepStrictEqual(left, { answer: keys.map(() => undefined), unsettled: [] })
+      assert.deepStrictEqual(left, {
+        answer: keys.map(() => ({ _tag: "Left" as const, was: "Holder" as const })),
+        unsettled: []
+      })
       granted(yield* b.once("B", { key: keys.at(-1)! }))
     }))
 }

@@ -113,7 +113,11 @@ const step = FastCheck.oneof(
       maxLength: 2
     }).map((items) => (now: number) => ({
       locks: items.map(({ lock }) => lockKeys(lock)),
-      items: items.map(({ ahead, token }, lock) => ({ lock, token, buriedUntil: ahead === 60 ? now + 500 : 0 }))
+      items: items.map(({ ahead, token }, lock) => ({
+        lock,
+        token,
+        time: ahead === 60 ? now + 500 : ahead === -1 ? -500 : 0
+      }))
     }))
   ),
   script(
