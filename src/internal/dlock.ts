@@ -24,11 +24,9 @@ import * as RedisStore from "./redis/store.js"
 import * as Semaphore from "./semaphore.js"
 import * as Singleton from "./singleton.js"
 import type { Claim, Store } from "./store.js"
+import * as Tokens from "./tokens.js"
 
 const defaults = { prefix: "dlock", ttl: "10 seconds", commandTimeout: "5 seconds", maxPayloadBytes: 2 ** 20 } as const
-
-/** A secret of 122 random bits. */
-const makeSecret = (): string => globalThis.crypto.randomUUID()
 
 export const makeRedis = (
   redis: Connection,
@@ -38,13 +36,13 @@ export const makeRedis = (
   Effect.gen(function*() {
     const prefix = yield* orDie(Options.prefix(options.prefix ?? defaults.prefix))
     const commandTimeout = yield* commandTimeoutOf(options)
-    const store = yield* RedisStore.make({ redis, pubSub, prefix, commandTimeout, inboxId: makeSecret() })
+    const store = yield* RedisStore.make({ redis, pubSub, prefix, commandTimeout, inboxId: Tokens.makeSecret() })
     return yield* make(store, options)
   })
 
 export const makeMemory = (options: Dlock.Options): Effect.Effect<Dlock.Service, never, Scope.Scope> =>
   Memory.makeServer.pipe(
-    Effect.flatMap((server) => server.connect(makeSecret())),
+    Effect.flatMap((server) => server.connect(Tokens.makeSecret())),
     Effect.flatMap((store) => make(store, options))
   )
 
@@ -63,7 +61,7 @@ const makeFanout = (store: Stores, options: Dlock.Options, ttlMillis: number, co
       store: store.flights,
       commandTimeoutMillis,
       // As many random bits in fewer bytes: each outcome is sent with one.
-      makeToken: () => makeSecret().replaceAll("-", ""),
+      tokens: Tokens.make(() => Tokens.makeSecret().replaceAll("-", "")),
       refused: Outcome.fanoutError("Refused", "Redis would not take it"),
       interrupted: Outcome.interrupted
     })
@@ -81,7 +79,7 @@ export const make = (store: Stores, options: Dlock.Options): Effect.Effect<Dlock
   Effect.gen(function*() {
     const ttlMillis = yield* orDie(Options.finiteMillis("ttl", options.ttl ?? defaults.ttl))
     const commandTimeout = yield* commandTimeoutOf(options)
-    const engine = yield* EngineModule.make({ store, commandTimeout, makeToken: makeSecret })
+    const engine = yield* EngineModule.make({ store, commandTimeout, tokens: Tokens.make(Tokens.makeSecret) })
     const env: Env = { engine, defaults: yield* orDie(Options.decode(undefined, ttlMillis)) }
     const { fanout, push } = yield* makeFanout(store, options, ttlMillis, commandTimeout)
 

@@ -1,10 +1,19 @@
 /** Metrics, all of low cardinality: keys go into spans, never into tags. */
 import * as Metric from "effect/Metric"
 
-export const droppedMessages = Metric.counter("dlock_messages_dropped_total", {
-  description: "Pub/sub messages that this library cannot have sent",
+const lateMessages = Metric.counter("dlock_messages_late_total", {
+  description: "Pub/sub messages for calls of this process that had left or ended, and repeated ones",
   incremental: true
 })
+
+export const malformedMessages = Metric.counter("dlock_messages_malformed_total", {
+  description: "Pub/sub messages that this library cannot have sent to this process",
+  incremental: true
+})
+
+/** A message for nobody here. */
+export const unexpectedMessage = (isOwnToken: boolean): void =>
+  (isOwnToken ? lateMessages : malformedMessages).unsafeUpdate(1, [])
 
 export const lost = Metric.counter("dlock_lost_total", {
   description: "Leases that ended before their scope, by reason",

@@ -85,7 +85,7 @@ export const setup = Effect.gen(function*() {
   const flights = yield* Flights.make({
     store,
     commandTimeoutMillis,
-    makeToken: () => `token-${++tokens}`,
+    tokens: { make: () => `token-${++tokens}`, isOwn: (token) => token.startsWith("token-") },
     refused: "refused",
     interrupted: "interrupted"
   })

@@ -122,7 +122,7 @@ export const setup = Effect.gen(function*() {
     EngineModule.make({
       store: hands.store,
       commandTimeout: Duration.millis(commandTimeoutMillis),
-      makeToken: () => `token-${++tokens}`
+      tokens: { make: () => `token-${++tokens}`, isOwn: (token) => token.startsWith("token-") }
     }),
     (engine) => ({
       engine,

@@ -1,6 +1,6 @@
 /** Messages that do not come, come late, or come from somebody else: they only ever make things slower. */
 import { assert, describe } from "@effect/vitest"
-import { Effect, Exit, Fiber, Metric, MetricState, Scope } from "effect"
+import { Effect, Exit, Fiber, Scope } from "effect"
 
 import type { Dlock } from "../../src/index.js"
 import {
@@ -17,6 +17,7 @@ import {
   slack,
   test,
   timed,
+  unexpected,
   until,
   untilConnected,
   untilWaiting
@@ -127,17 +128,6 @@ describe.concurrent("messages", () => {
   })
 })
 
-/** As an exporter of metrics sees it. */
-const dropped = Effect.map(
-  Metric.snapshot,
-  (pairs) =>
-    pairs.flatMap(({ metricKey, metricState }) =>
-      metricKey.name === "dlock_messages_dropped_total" && MetricState.isCounterState(metricState)
-        ? [Number(metricState.count)]
-        : []
-    )[0] ?? 0
-)
-
 const event = (...parts: ReadonlyArray<unknown>) => JSON.stringify({ v: 1, events: [parts] })
 
 const malformed = [
@@ -180,7 +170,7 @@ test("messages that the library cannot have sent are counted and change nothing"
     const waiter = yield* Effect.fork(dlock.lock("k"))
     yield* untilWaiting(dlock, "k", 1)
     const [token = ""] = yield* settled(admin.zrange("dlock:lock:{k}:queue", "0", "-1"))
-    const before = yield* Effect.all([dlock.inspect("k"), dlock.inspect("held"), dropped])
+    const before = yield* Effect.all([dlock.inspect("k"), dlock.inspect("held"), unexpected])
 
     const forNobody = [
       event("granted", "nobody's", "9007199254740991"),
@@ -199,12 +189,12 @@ test("messages that the library cannot have sent are counted and change nothing"
     for (const message of [...malformed, ...forNobody, ...forged]) {
       assert.strictEqual(yield* settled(admin.publish(inbox, message as string)), 1)
     }
-    const counted = before[2] + malformed.length + forNobody.length
-    yield* until(() => Effect.runPromise(dropped), 2_000, (count) => count === counted)
+    const counted = before[2].malformed + malformed.length + forNobody.length
+    yield* until(() => Effect.runPromise(unexpected), 2_000, (count) => count.malformed === counted)
     assert.isUndefined(({} as { readonly polluted?: number }).polluted)
     yield* held.check
     assert.strictEqual((yield* Fiber.poll(waiter))._tag, "None")
-    const after = yield* Effect.all([dlock.inspect("k"), dlock.inspect("held"), dropped])
+    const after = yield* Effect.all([dlock.inspect("k"), dlock.inspect("held")])
     assert.deepStrictEqual(
       after[0].holders.map((one) => one.fencingToken),
       before[0].holders.map((one) => one.fencingToken)
@@ -214,5 +204,37 @@ test("messages that the library cannot have sent are counted and change nothing"
     const [lock, took] = yield* timed(Effect.zipRight(Scope.close(scope, Exit.void), Fiber.join(waiter)))
     atMost("hand-over after garbage", took, slack)
     assert.isAbove(lock.fencingToken, before[0].lastFencingToken)
-    assert.strictEqual(yield* dropped, counted)
+    assert.deepStrictEqual(yield* unexpected, { malformed: counted, late: before[2].late })
+  }))
+
+test("a message for a call that has left, or that comes again, is late and not malformed", () =>
+  Effect.gen(function*() {
+    const { url } = yield* redis
+    const admin = yield* clientOf(url)
+    const holder = yield* serve(url, { ttl })
+    const { dlock } = yield* serve(url, { ttl })
+    const inboxes = () => admin.pubsub("CHANNELS", "dlock:inbox:*") as Promise<Array<string>>
+    yield* until(inboxes, 2_000, (found) => found.length === 2)
+    const before = yield* unexpected
+    const scope = yield* Scope.make()
+    yield* Scope.extend(holder.dlock.once("k"), scope)
+    const waiters = yield* Effect.forEach(
+      Array.from({ length: 300 }),
+      () => Effect.fork(dlock.withLock(Effect.void, "k"))
+    )
+    yield* untilWaiting(dlock, "k", 300)
+    const tokens = yield* settled(admin.zrange("dlock:lock:{k}:queue", "0", "-1"))
+    // Their grants cross their leaves.
+    yield* Effect.zip(Scope.close(scope, Exit.void), Fiber.interruptAll(waiters), { concurrent: true })
+    const others = yield* settled(inboxes())
+    for (const inbox of others) {
+      for (const token of tokens) yield* settled(admin.publish(inbox, event("granted", token, "1")))
+    }
+    // To the other process the tokens are none that it ever had.
+    const after = yield* until(
+      () => Effect.runPromise(unexpected),
+      5_000,
+      ({ late, malformed }) => late >= before.late + tokens.length && malformed === before.malformed + tokens.length
+    )
+    assert.isAtLeast(after.late, before.late + tokens.length)
   }))

@@ -4,7 +4,7 @@
  */
 import { assert, it } from "@effect/vitest"
 import type { Scope } from "effect"
-import { Effect, Fiber, Logger, LogLevel } from "effect"
+import { Effect, Fiber, Logger, LogLevel, Metric, MetricState } from "effect"
 import { Redis as Client } from "ioredis"
 import { appendFileSync } from "node:fs"
 import { inject } from "vitest"
@@ -120,6 +120,15 @@ export const timed = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<re
     const from = now()
     return Effect.map(effect, (value) => [value, now() - from] as const)
   })
+
+/** Messages that were dropped, as an exporter of metrics sees them. */
+export const unexpected = Effect.map(Metric.snapshot, (pairs) => {
+  const count = (name: string) =>
+    pairs.flatMap(({ metricKey, metricState }) =>
+      metricKey.name === name && MetricState.isCounterState(metricState) ? [Number(metricState.count)] : []
+    )[0] ?? 0
+  return { late: count("dlock_messages_late_total"), malformed: count("dlock_messages_malformed_total") }
+})
 
 /** A figure worth knowing. `FAULT_FIGURES=file` collects them all. */
 export const note = (what: string, value: number, limit: number | "" = ""): void => {

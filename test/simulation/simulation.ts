@@ -99,7 +99,7 @@ class Simulation {
       const engine = yield* EngineModule.make({
         store: SimulatedStore.make(this.world, process, link, ear),
         commandTimeout: Duration.millis(this.commandTimeoutMillis),
-        makeToken: () => `${process.name}.${++tokens}`
+        tokens: { make: () => `${process.name}.${++tokens}`, isOwn: (token) => token.startsWith(`${process.name}.`) }
       }).pipe(Scope.extend(scope))
       member.engine = engine
       const running: Running = { member, scope, fibers: [], closing: undefined }
@@ -125,7 +125,7 @@ class Simulation {
     return FlightsModule.make({
       store: SimulatedFlights.make(world, process, link, ear),
       commandTimeoutMillis,
-      makeToken: () => `${process.name}.f${++tokens}`,
+      tokens: { make: () => `${process.name}.f${++tokens}`, isOwn: (token) => token.startsWith(`${process.name}.f`) },
       refused: PayloadModule.fanoutError("Refused", "Redis would not take it"),
       interrupted: PayloadModule.interrupted
     }).pipe(

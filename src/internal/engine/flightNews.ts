@@ -111,7 +111,7 @@ export const onEvent = (flights: Flights, event: FlightEvent): void => {
   if (
     flight === undefined || (state?._tag !== "Joining" && state?._tag !== "Following" && state?._tag !== "Fetching")
   ) {
-    return Telemetry.droppedMessages.unsafeUpdate(1, [])
+    return Telemetry.unexpectedMessage(flights.options.tokens.isOwn(event.token))
   }
   // R30: it may overtake the answer to the join. Whatever it says came after that was carried out.
   const provenAt = state._tag === "Joining" ? state.sentAt : state.provenAt

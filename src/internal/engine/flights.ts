@@ -21,6 +21,7 @@ import type * as Scope from "effect/Scope"
 import type { BackendError } from "../../DlockError.js"
 import * as Alarm from "../alarm.js"
 import type { FlightStore, Follows, JoinAnswer } from "../flightStore.js"
+import type { Tokens } from "../tokens.js"
 import * as Errors from "./errors.js"
 import type { Flight, Job, Joining, Landing, Leading, Produced, State } from "./flight.js"
 import * as F from "./flight.js"
@@ -33,8 +34,7 @@ import * as Timing from "./timing.js"
 
 export interface Options extends Pick<FlightKeeper["options"], "store" | "clock" | "fork"> {
   readonly commandTimeoutMillis: number
-  /** Nobody may be able to guess one. */
-  readonly makeToken: () => string
+  readonly tokens: Tokens
   readonly repeater: Repeater.Repeater
   /** The payload that says that the store would not take the outcome (R38). */
   readonly refused: string
@@ -91,7 +91,7 @@ export class Flights {
   begin(flight: Flight): void {
     if (flight.alone) return this.run(flight, (job) => ({ _tag: "Alone", job }))
     const { finishing, options, store } = this
-    const token = options.makeToken()
+    const token = options.tokens.make()
     const sentAt = this.keeper.now()
     const { id, keepMillis, ttlMillis } = flight
     const gaveUp = flight.gaveUp ?? finishing.get(id)

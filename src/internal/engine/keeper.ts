@@ -14,6 +14,7 @@ import type { LockLostError } from "../../DlockError.js"
 import * as Alarm from "../alarm.js"
 import type { AcquireAnswer, Answer, InboxEvent, Store, Target, Waiting } from "../store.js"
 import * as Telemetry from "../telemetry.js"
+import type { Tokens } from "../tokens.js"
 import * as Errors from "./errors.js"
 import * as Heap from "./heap.js"
 import type { Lease, State, WaitEnd } from "./lease.js"
@@ -30,6 +31,7 @@ export interface Options {
   /** Gives the token back, in the background. */
   readonly leave: (lease: Lease) => void
   readonly settle: (targets: ReadonlyArray<Target>) => void
+  readonly isOwnToken: Tokens["isOwn"]
 }
 
 const countLoss = (reason: LockLostError["reason"]): void =>
@@ -155,7 +157,7 @@ export class Keeper {
       return
     }
     const lease = this.leases.get(event.token)
-    if (lease === undefined) return Telemetry.droppedMessages.unsafeUpdate(1, [])
+    if (lease === undefined) return Telemetry.unexpectedMessage(this.options.isOwnToken(event.token))
     switch (event._tag) {
       case "Granted":
         return this.onGrant(lease, event.fence)

@@ -5,6 +5,7 @@ import * as FiberSet from "effect/FiberSet"
 import type * as Scope from "effect/Scope"
 import * as Alarm from "../alarm.js"
 import type { Store, Target } from "../store.js"
+import type { Tokens } from "../tokens.js"
 import { Engine } from "./engine.js"
 import * as Heartbeat from "./heartbeat.js"
 import { Keeper } from "./keeper.js"
@@ -14,11 +15,10 @@ import { readAll } from "./reader.js"
 export const make = (options: {
   readonly store: Store
   readonly commandTimeout: Duration.Duration
-  /** Nobody may be able to guess one. */
-  readonly makeToken: () => string
+  readonly tokens: Tokens
 }): Effect.Effect<Engine, never, Scope.Scope> =>
   Effect.gen(function*() {
-    const { makeToken, store } = options
+    const { store, tokens } = options
     const commandTimeoutMillis = Duration.toMillis(options.commandTimeout)
     const fork = yield* Effect.map(
       Effect.flatMap(FiberSet.make<void>(), (set) => FiberSet.runtime(set)()),
@@ -29,10 +29,18 @@ export const make = (options: {
     }
     const leaver = yield* Leaver.make({ store, commandTimeoutMillis, settle })
     const clock = yield* Effect.clock
-    const keeper = new Keeper({ store, clock, commandTimeoutMillis, fork, leave: leaver.later, settle })
+    const keeper = new Keeper({
+      store,
+      clock,
+      commandTimeoutMillis,
+      fork,
+      leave: leaver.later,
+      settle,
+      isOwnToken: tokens.isOwn
+    })
     keeper.alarm = yield* Alarm.make(() => Heartbeat.ring(keeper))
     yield* readAll(store.inbox, (event) => keeper.onEvent(event))
-    const engine = new Engine(store, keeper, leaver, makeToken, commandTimeoutMillis)
+    const engine = new Engine(store, keeper, leaver, tokens.make, commandTimeoutMillis)
     yield* Effect.addFinalizer(() => Effect.sync(() => engine.close()))
     return engine
   })

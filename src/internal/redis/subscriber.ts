@@ -86,7 +86,7 @@ export class Subscriber {
   readonly onMessage = (channel: string, payload: string): void => {
     if (channel !== this.channel) return
     const events = Wire.decode(payload)
-    if (Option.isNone(events)) return Telemetry.droppedMessages.unsafeUpdate(1, [])
+    if (Option.isNone(events)) return Telemetry.malformedMessages.unsafeUpdate(1, [])
     for (const event of events.value) {
       if (Wire.isFlight(event)) this.flightInbox.unsafeOffer(event)
       else this.inbox.unsafeOffer(event)
