@@ -7,6 +7,7 @@ import { randomUUID } from "node:crypto"
 import { inject, vi } from "vitest"
 import type { AcquireInput } from "../../src/internal/redis/acquire.js"
 import * as Acquire from "../../src/internal/redis/acquire.js"
+import * as Flights from "../../src/internal/redis/flights.js"
 import * as Scripts from "../../src/internal/redis/scripts.js"
 import { startProxy } from "../support/proxy.js"
 import { redis } from "../support/redisServer.js"
@@ -57,6 +58,41 @@ describe("an acquire that waits for the server's time", () => {
       const [acquired] = yield* together([Effect.either(a.lock("A")), a.leave("A")])
       assert.strictEqual(acquired._tag, "Left")
       assert.strictEqual((yield* a.inspect()).used, 0)
+    }))
+})
+
+describe("what a server does not know the script of", () => {
+  /** A server that knows the scripts that leave, and no other. */
+  const forgetful = Effect.gen(function*() {
+    const { url } = yield* redis
+    const a = new Client(yield* connectRedis(url), "key")
+    const client = yield* openClient(url)
+    yield* Effect.promise(async () => {
+      await client.script("FLUSH")
+      for (const { lua } of [Scripts.leave, Flights.leaveFlight]) await client.script("LOAD", lua)
+    })
+    return a
+  })
+
+  it.scopedLive("an acquire is not sent again once its leave was (R47)", () =>
+    Effect.gen(function*() {
+      const a = yield* forgetful
+      for (const wait of [false, true]) {
+        const acquired = wait ? a.lock("A") : a.once("A")
+        const [exit] = yield* together([Effect.either(acquired), a.leave("A")])
+        assert.strictEqual(exit._tag, "Left")
+        assert.deepInclude(yield* a.inspect(), { used: 0, waiting: 0 })
+      }
+      granted(yield* a.once("B"))
+    }))
+
+  it.scopedLive("a join is not sent again once its leave was (R47)", () =>
+    Effect.gen(function*() {
+      const { store: { flights } } = yield* forgetful
+      const join = { id: "id", token: "T", gaveUp: undefined, ttlMillis: long, keepMillis: 0 }
+      const [exit] = yield* together([Effect.either(flights.join(join)), flights.leave({ id: "id", token: "T" })])
+      assert.strictEqual(exit._tag, "Left")
+      assert.strictEqual((yield* flights.join({ ...join, token: "U" }))._tag, "Leads")
     }))
 })
 

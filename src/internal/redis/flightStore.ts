@@ -48,7 +48,7 @@ export class RedisFlightStore implements FlightStore {
         : Effect.zipRight(this.runner.synchronize, this.joinUnlessLeft(request, true))
     }).pipe(Effect.tapErrorCause(() => Effect.sync(() => this.joining.delete(request.token))))
 
-  /** For a second step. What was left meanwhile must not come back (R15). */
+  /** For a second step (R47). What was left meanwhile must not come back. */
   joinUnlessLeft(request: JoinRequest, mayRepeat: boolean): Effect.Effect<JoinAnswer, BackendError> {
     return Effect.suspend(() =>
       this.joining.has(request.token) ? this.joinOnce(request, mayRepeat) : Effect.fail(Replies.tooLate("join"))
@@ -84,7 +84,8 @@ export class RedisFlightStore implements FlightStore {
           case "late":
             return Effect.fail(Replies.tooLate("join"))
         }
-      }
+      },
+      () => this.joining.has(request.token)
     )
   }
 

@@ -5,13 +5,9 @@
  *
  * One alarm watches all calls. They share one timeout, so the oldest is always the first to run out.
  */
-import * as Cause from "effect/Cause"
 import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import type * as Fiber from "effect/Fiber"
-import * as FiberRef from "effect/FiberRef"
-import * as RuntimeFlags from "effect/RuntimeFlags"
 import type * as Scope from "effect/Scope"
 import { BackendError } from "../../DlockError.js"
 import * as Alarm from "../alarm.js"
@@ -112,32 +108,27 @@ class LinkImpl implements Link {
 
   // One operation of the runtime, with the replies read in the driver's callback: this is the hot path of everything.
   readonly exchange: Link["exchange"] = (operation, make) =>
-    Effect.withFiberRuntime((caller, { runtimeFlags }) => {
-      // Asked, not told by a finalizer: one for each call doubles what the runtime has to do and to keep.
-      const isGone = () => RuntimeFlags.interruptible(runtimeFlags) && isInterrupted(caller)
-      return Effect.async((resume) => {
-        const call: Call = {
-          sentAt: Alarm.monotonic(this.clock),
-          settle: (failure) => resume(Effect.fail(new BackendError({ operation, ...failure })))
-        }
-        if (this.closed) return call.settle(closed("NotApplied"))
-        // An interrupted call stays in `calls`: a caller that gave up must not hide a dead connection.
-        this.calls.add(call)
-        this.alarm.notLaterThan(call.sentAt + this.timeoutMillis)
-        const { client } = this.connection
-        const exchange = make()
-        const onReply = (reply: Parameters<typeof exchange.receive>[0]): void => {
-          if (this.calls.delete(call)) resume(exchange.receive(reply, call.sentAt))
-        }
-        const onError = (error: unknown): void => {
-          // Not for a caller that has gone: its leave has run by now, and nothing would undo this (R15).
-          const instead = isGone() || !this.calls.has(call) ? undefined : exchange.instead?.(client, error)
-          if (instead !== undefined) instead.then(onReply, onError)
-          else if (this.calls.delete(call)) call.settle(classify(error))
-        }
-        this.cork()
-        exchange.send(client).then(onReply, onError)
-      })
+    Effect.async((resume) => {
+      const call: Call = {
+        sentAt: Alarm.monotonic(this.clock),
+        settle: (failure) => resume(Effect.fail(new BackendError({ operation, ...failure })))
+      }
+      if (this.closed) return call.settle(closed("NotApplied"))
+      // An interrupted call stays in `calls`: a caller that gave up must not hide a dead connection.
+      this.calls.add(call)
+      this.alarm.notLaterThan(call.sentAt + this.timeoutMillis)
+      const { client } = this.connection
+      const exchange = make()
+      const onReply = (reply: Parameters<typeof exchange.receive>[0]): void => {
+        if (this.calls.delete(call)) resume(exchange.receive(reply, call.sentAt))
+      }
+      const onError = (error: unknown): void => {
+        const instead = this.calls.has(call) ? exchange.instead?.(client, error) : undefined
+        if (instead !== undefined) instead.then(onReply, onError)
+        else if (this.calls.delete(call)) call.settle(classify(error))
+      }
+      this.cork()
+      exchange.send(client).then(onReply, onError)
     })
 
   /** What is sent in one turn of the event loop goes out in one write, but for the first: alone it is faster so. */
@@ -190,9 +181,6 @@ class LinkImpl implements Link {
     return client.status === "ready" ? timedOut(this.commandTimeout) : unreachable(client, this.lastError)
   }
 }
-
-const isInterrupted = (fiber: Fiber.RuntimeFiber<unknown, unknown>): boolean =>
-  !Cause.isEmpty(fiber.getFiberRef(FiberRef.interruptedCause))
 
 const closed = (outcome: Failure["outcome"]): Failure => ({
   reason: "Unreachable",

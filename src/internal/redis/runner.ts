@@ -8,11 +8,15 @@ import type { Link } from "./link.js"
 import type { Script } from "./script.js"
 
 export interface Runner {
-  /** `input` is asked for when the command is sent; `read` is called with the reply in the driver's callback. */
+  /**
+   * `input` is asked for when the command is sent; `read` is called with the reply in the driver's callback. A server that
+   * does not know the script is sent its text, if that `isWanted` still (R47).
+   */
   readonly run: <In, Reply extends readonly [serverMillis: number, ...rest: ReadonlyArray<unknown>], A>(
     script: Script<In, Reply>,
     input: () => In,
-    read: (reply: Reply) => Effect.Effect<A, BackendError>
+    read: (reply: Reply) => Effect.Effect<A, BackendError>,
+    isWanted?: () => boolean
   ) => Effect.Effect<A, BackendError>
   /** Whether a reply has told the server's time before. */
   readonly synchronized: () => boolean
@@ -28,7 +32,7 @@ export const make = (link: Link): Effect.Effect<Runner> =>
   Effect.map(Effect.clock, (clock) => {
     const serverClock = ServerClock.make()
 
-    const run: Runner["run"] = (script, input, read) =>
+    const run: Runner["run"] = (script, input, read, isWanted = () => true) =>
       link.exchange(script.name, () => {
         const given = input()
         const keys = script.keys(given)
@@ -37,7 +41,7 @@ export const make = (link: Link): Effect.Effect<Runner> =>
           // By hash, not by `defineCommand`: that would add a method to a client that may be the caller's own.
           send: (client) => client.evalsha(script.sha, keys.length, ...keys, ...args),
           instead: (client, error) =>
-            error instanceof Error && error.message.startsWith("NOSCRIPT")
+            error instanceof Error && error.message.startsWith("NOSCRIPT") && isWanted()
               ? client.eval(script.lua, keys.length, ...keys, ...args)
               : undefined,
           receive: (raw: unknown, sentAt) => {

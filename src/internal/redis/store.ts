@@ -78,7 +78,7 @@ class RedisStore implements Stores {
         : Effect.zipRight(this.runner.synchronize, this.acquireUnlessLeft(request, true))
     })
 
-  /** For a second step (R15). A service that closes leaves, and does not wait for its acquires. */
+  /** For a second step (R47). A service that closes leaves, and does not wait for its acquires. */
   acquireUnlessLeft(request: AcquireRequest, mayRepeat: boolean): Effect.Effect<Acquired, BackendError> {
     return Effect.suspend(() =>
       this.asking.has(request.token)
@@ -112,7 +112,7 @@ class RedisStore implements Stores {
       }
       // The server's clock went ahead. Nothing was created, and this reply has told the new time.
       return mayRepeat ? this.acquireUnlessLeft(request, false) : Effect.fail(Replies.tooLate("acquire"))
-    })
+    }, () => this.asking.has(token))
   }
 
   readonly refresh: Store["refresh"] = ({ also = [], items, subscribed }) => {
