@@ -253,9 +253,9 @@ describe("the checks of the documents", () => {
   })
 
   it("find a function, a file and a test that are not there", () => {
-    const text = "`engine/lease.ts` (`localEnd`, `localStart`)\n`engine/none.ts`\n\"a lie\" (`test/docs.test.tsx`)"
+    const text = "`engine/deadline.ts` (`localEnd`, `localStart`)\n`engine/none.ts`\n\"a lie\" (`test/docs.test.tsx`)"
     assert.deepStrictEqual(missingPlaces("a.md", text), [
-      "a.md:1 localStart in src/internal/engine/lease.ts",
+      "a.md:1 localStart in src/internal/engine/deadline.ts",
       "a.md:2 engine/none.ts"
     ])
     assert.deepStrictEqual(missingTests("a.md", text), ["a.md:3 \"a lie\" in test/docs.test.tsx"])

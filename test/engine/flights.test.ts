@@ -1,6 +1,7 @@
 /** The rules of docs/protocol.md that the flight engine upholds, one interleaving each. */
 import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Fiber, FiberId, TestClock } from "effect"
+import { Deadline } from "../../src/internal/engine/deadline.js"
 import * as Fanout from "../../src/internal/fanout.js"
 import { commandTimeoutMillis, follows, isWaiting, leads, outcome, payloadOf, setup, ttlMillis } from "./handFlights.js"
 import { settleFibers } from "./handStore.js"
@@ -149,8 +150,30 @@ describe("a flight that is led", () => {
       assert.deepStrictEqual(renewal.input, [{ id: "id", token: asked.input.token, ttlMillis }])
       const [flight] = flights.live
       assert(flight?.state._tag === "Leading")
-      assert.approximately(flight.state.deadline, ttlMillis - drift(ttlMillis), 1)
+      assert.approximately(flight.state.deadline.at, ttlMillis - drift(ttlMillis), 1)
       assert.strictEqual(a.started(), 1)
+    }))
+
+  it.scoped("R43: is counted on for no longer than was asked for, and ends when a newer answer says so", () =>
+    Effect.gen(function*() {
+      const { call, flights, join, refresh } = yield* setup
+      const a = yield* call()
+      ;(yield* join.next).reply(leads(0, ttlMillis + 25_000))
+      yield* settleFibers
+      const [flight] = flights.live
+      assert(flight?.state._tag === "Leading")
+      assert.approximately(flight.state.deadline.at, ttlMillis - drift(ttlMillis), 1)
+      // Its server's clock went back, then ahead by as much, and once more.
+      for (const [remaining, left] of [[ttlMillis + 25_000, ttlMillis], [1_000, 1_000]] as const) {
+        yield* TestClock.adjust(ttlMillis / 3)
+        const sentAt = flights.keeper.now()
+        ;(yield* refresh.next).reply([leads(0, remaining)])
+        yield* settleFibers
+        assert.approximately(flight.state.deadline.at, sentAt + left - drift(left), 1)
+      }
+      yield* TestClock.adjust(1_000)
+      yield* settleFibers
+      assert.strictEqual(a.interrupted(), 1)
     }))
 
   it.scoped("is lost at its own deadline when the store is silent: its job ends before its callers join again (R37)", () =>
@@ -216,7 +239,7 @@ describe("a flight that is led", () => {
         // The event loop was blocked until after the deadline, and the job's end comes before the alarm.
         const [flight] = flights.live
         assert(flight?.state._tag === "Leading")
-        flight.state = { ...flight.state, deadline: -1 }
+        flight.state = { ...flight.state, deadline: new Deadline() }
         yield* a.end("late")
         assert.isTrue(yield* isWaiting(a.fiber))
         ;(yield* finish.next).reply(accepted)
@@ -234,7 +257,7 @@ describe("a flight that is led", () => {
       yield* settleFibers
       const [flight] = flights.live
       assert(flight?.state._tag === "Leading")
-      flight.state = { ...flight.state, deadline: -1 }
+      flight.state = { ...flight.state, deadline: new Deadline() }
       yield* a.end("late")
       const b = yield* call()
       const second = yield* join.next
@@ -357,6 +380,19 @@ describe("a flight that is followed", () => {
       asked.reply(follows())
       yield* TestClock.adjust("1 minute")
       assert.strictEqual(refresh.calls.length + leave.calls.length, 0)
+    }))
+
+  it.scoped("R43: is read every third of its ttl, and followed on, when the server's clock went back", () =>
+    Effect.gen(function*() {
+      const { call, join, refresh } = yield* setup
+      const a = yield* call()
+      ;(yield* join.next).reply(follows(ttlMillis + 25_000, ttlMillis + 25_000))
+      for (let i = 0; i < 5; i++) {
+        yield* Effect.zipRight(settleFibers, TestClock.adjust(ttlMillis / 3))
+        ;(yield* refresh.next).reply([follows(ttlMillis + 25_000, ttlMillis + 25_000)])
+      }
+      yield* settleFibers
+      assert.isTrue(yield* isWaiting(a.fiber))
     }))
 
   it.scoped("R30: so does a moved: the flight is read again at once", () =>
@@ -626,17 +662,45 @@ describe("a join", () => {
       assert.strictEqual((yield* leave.next).input.token, asked.input.token)
     }))
 
-  it.scoped("whose lease is over when its answer comes does not start the job", () =>
+  it.scoped("whose lease is over when its answer comes does not start the job, but joins once more and names it", () =>
     Effect.gen(function*() {
-      const { call, join, leave } = yield* setup
+      const { call, join } = yield* setup
       const a = yield* call()
       const asked = yield* join.next
-      yield* TestClock.adjust(ttlMillis)
+      yield* TestClock.adjust(2 * ttlMillis)
       asked.reply(leads())
-      assert.strictEqual((yield* Effect.flip(Fiber.join(a.fiber)))._tag, "BackendError")
+      const again = yield* join.next
+      assert.strictEqual(again.input.gaveUp, asked.input.token)
       assert.strictEqual(a.started(), 0)
-      yield* leave.next
+      again.reply(leads())
+      yield* settleFibers
+      assert.strictEqual(a.started(), 1)
     }))
+
+  for (const [what, answer] of [["leads", leads(0, 100)], ["follows", follows(100, 100)]] as const) {
+    it.scoped(`fails after commandTimeout, and says why, when each answer comes when all is over: ${what}`, () =>
+      Effect.gen(function*() {
+        const { call, join, leave, refresh } = yield* setup
+        const { fiber, started } = yield* call({ ttlMillis: 100 })
+        let answers = 0
+        for (let at = 0; at < 2 * commandTimeoutMillis; at += 200) {
+          yield* Effect.zipRight(settleFibers, TestClock.adjust(200))
+          for (const { reply } of join.calls.splice(0)) {
+            answers++
+            reply(answer)
+          }
+          yield* settleFibers
+          for (const { reply } of refresh.calls.splice(0)) reply([{ _tag: "Gone" }])
+        }
+        assert.isFalse(yield* isWaiting(fiber))
+        const error = yield* Effect.flip(Fiber.join(fiber))
+        assert.strictEqual(error.reason, "Timeout")
+        assert.include(error.message, "`ttl` (100ms) is shorter than the round trip to Redis (200ms)")
+        assert.strictEqual(answers, commandTimeoutMillis / 200 + 1)
+        assert.strictEqual(started(), 0)
+        yield* leave.next
+      }))
+  }
 
   it.scoped("of 10,000 callers is one, and they share one Deferred and cost no fiber", () =>
     Effect.gen(function*() {

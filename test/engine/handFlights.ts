@@ -99,7 +99,7 @@ export const setup = Effect.gen(function*() {
   const runtime = yield* Effect.runtime<never>()
   /** A caller whose job ends when the test says so. */
   const call = (
-    options: Partial<Pick<Caller, "keepMillis" | "arrivedAt">> & {
+    options: Partial<Pick<Caller, "keepMillis" | "arrivedAt" | "ttlMillis">> & {
       readonly cleanup?: Effect.Effect<void>
       readonly alone?: boolean
     } = {}

@@ -80,19 +80,77 @@ describe("a held lease", () => {
       }))
   }
 
-  it.scoped("R6: no answer ever moves its deadline back", () =>
+  const extendedTo = (millis: number) =>
+    Effect.gen(function*() {
+      const parts = yield* held
+      const extending = yield* Effect.fork(parts.engine.extend(parts.lease, millis))
+      const extension = yield* parts.refresh.next
+      assert.strictEqual(extension.input.items[0]?.ttlMillis, millis)
+      extension.reply(heldAnswer(millis))
+      yield* Effect.orDie(Fiber.join(extending))
+      return parts
+    })
+  const long = 4 * ttlMillis
+
+  it.scoped("R6: that was extended keeps its deadline when it is asked for less than remains", () =>
+    Effect.gen(function*() {
+      const { engine, lease, refresh } = yield* extendedTo(long)
+      yield* TestClock.adjust(1_000)
+      const shorter = yield* Effect.fork(engine.extend(lease, ttlMillis))
+      ;(yield* refresh.next).reply(heldAnswer(long - 1_000))
+      yield* Effect.orDie(Fiber.join(shorter))
+      assert.approximately(yield* left(engine, lease), long - drift(long) - 1_000, 1)
+    }))
+
+  it.scoped("R43: that was extended is asked for every third of its ttl, not of what remains", () =>
+    Effect.gen(function*() {
+      const { lost, refresh } = yield* extendedTo(long)
+      yield* TestClock.adjust(ttlMillis / 3)
+      ;(yield* refresh.next).reply(heldAnswer(long - ttlMillis / 3))
+      yield* settleFibers
+      yield* TestClock.adjust(ttlMillis / 3)
+      ;(yield* refresh.next).reply([{ _tag: "Gone" }])
+      assert.strictEqual((yield* Fiber.join(lost)).reason, "Superseded")
+    }))
+
+  it.scoped("R43: is counted on for no longer than was asked for, when the server's clock went back", () =>
     Effect.gen(function*() {
       const { engine, lease, refresh } = yield* held
-      const extending = yield* Effect.fork(engine.extend(lease, ttlMillis * 4))
+      yield* TestClock.adjust(ttlMillis / 3)
+      ;(yield* refresh.next).reply(heldAnswer(ttlMillis + 25_000))
+      yield* settleFibers
+      assert.approximately(yield* left(engine, lease), ttlMillis - drift(ttlMillis), 1)
+      // And it is asked for again as early as ever: the clock may be set right.
+      yield* TestClock.adjust(ttlMillis / 3)
+      yield* refresh.next
+    }))
+
+  it.scoped("R43: ends when the newest answer says so, when the server's clock went ahead or a replica knows no better", () =>
+    Effect.gen(function*() {
+      const { engine, lease, refresh } = yield* extendedTo(long)
+      yield* TestClock.adjust(1_000)
+      const asking = yield* Effect.fork(engine.extend(lease, ttlMillis))
+      ;(yield* refresh.next).reply(heldAnswer(ttlMillis))
+      yield* Effect.orDie(Fiber.join(asking))
+      assert.approximately(yield* left(engine, lease), ttlMillis - drift(ttlMillis), 1)
+    }))
+
+  it.scoped("R43: what a newer answer has said is not undone by an older one", () =>
+    Effect.gen(function*() {
+      const { engine, lease, refresh } = yield* held
+      const extending = yield* Effect.fork(Effect.exit(engine.extend(lease, long)))
       const extension = yield* refresh.next
-      assert.strictEqual(extension.input.items[0]?.ttlMillis, ttlMillis * 4)
-      extension.reply(heldAnswer(ttlMillis * 4))
-      yield* Effect.orDie(Fiber.join(extending))
-      const shorter = yield* Effect.fork(engine.extend(lease, ttlMillis))
-      const second = yield* refresh.next
-      second.reply(heldAnswer(ttlMillis))
-      yield* Effect.orDie(Fiber.join(shorter))
-      assert.approximately(yield* left(engine, lease), ttlMillis * 4 - drift(ttlMillis * 4), 1)
+      yield* TestClock.adjust(ttlMillis / 3)
+      ;(yield* refresh.next).reply(heldAnswer(ttlMillis))
+      yield* settleFibers
+      extension.reply(heldAnswer(long))
+      yield* Fiber.join(extending)
+      assert.approximately(yield* left(engine, lease), ttlMillis - drift(ttlMillis), 1)
+      // The next one tells that it was extended after all.
+      yield* TestClock.adjust(ttlMillis / 3)
+      ;(yield* refresh.next).reply(heldAnswer(long))
+      yield* settleFibers
+      assert.approximately(yield* left(engine, lease), long - drift(long) - ttlMillis * 2 / 3, 1)
     }))
 
   it.scoped("R13: that the store calls waiting, asked after the grant, is lost and given back", () =>

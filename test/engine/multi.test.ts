@@ -129,6 +129,21 @@ describe("a lease on several keys that is waited for", () => {
       assert.strictEqual((yield* Effect.flip(engine.remaining(lease))).reason, "Revoked")
     }))
 
+  it.scoped("R43: is counted on for no longer than was asked for each key, and ends when a newer answer says so", () =>
+    Effect.gen(function*() {
+      const { engine, fiber, next, refresh } = yield* inTurn
+      const a = yield* next("a")
+      a.reply(granted(7, ttlMillis + 25_000))
+      ;(yield* next("b")).reply(granted(7))
+      ;(yield* next("c")).reply(granted(7))
+      const lease = yield* Effect.orDie(Fiber.join(fiber))
+      assert.isBelow(yield* engine.remaining(lease), ttlMillis)
+      yield* TestClock.adjust(ttlMillis / 3)
+      ;(yield* refresh.next).reply([heldFor(ttlMillis), heldFor(ttlMillis + 25_000), heldFor(1_000)])
+      yield* settleFibers
+      assert.isBelow(yield* engine.remaining(lease), 1_000)
+    }))
+
   it.scoped("starts again when a key was lost on the way, and gives back the others (R20)", () =>
     Effect.gen(function*() {
       const { acquire, leave, next, refresh } = yield* inTurn
@@ -323,9 +338,9 @@ describe("processes that disagree about a limit", () => {
     return Effect.gen(function*() {
       const { engine } = yield* multi
       const formerLimits = [{ claim: theirs, limit: 5 }]
-      engine.warnOfLimits(formerLimits)
-      engine.warnOfLimits(formerLimits)
-      engine.warnOfLimits([{ claim: { ...theirs, key: "t" }, limit: 5 }])
+      engine.limits.warn(formerLimits)
+      engine.limits.warn(formerLimits)
+      engine.limits.warn([{ claim: { ...theirs, key: "t" }, limit: 5 }])
       yield* settleFibers
       assert.strictEqual(messages.length, 2)
       assert.match(String(messages[0]), /"s" is used with 4 permits here and with 5 elsewhere/)

@@ -244,6 +244,41 @@ describe("a waiter", () => {
       }))
   }
 
+  it.scoped("R43: asks every third of its liveness, and waits on, when the server's clock went back", () =>
+    Effect.gen(function*() {
+      const { acquire, engine, refresh, send, start } = yield* setup
+      const fiber = yield* start()
+      const asked = yield* acquire.next
+      asked.reply(waiting())
+      yield* settleFibers
+      for (let i = 0; i < 5; i++) {
+        yield* TestClock.adjust(ttlMillis / 3)
+        ;(yield* refresh.next).reply([waiting({ remainingMillis: ttlMillis + 25_000 })])
+        yield* settleFibers
+      }
+      // A grant is counted on for no longer than a waiter asks to live.
+      yield* send({ _tag: "Granted", token: asked.input.token, fence: 101 })
+      const lease = yield* Effect.orDie(Fiber.join(fiber))
+      assert.approximately(yield* left(engine, lease), ttlMillis - drift(ttlMillis), 1)
+    }))
+
+  it.scoped("R43: a grant that lasts less than an older answer said is confirmed first, when the server's clock went ahead", () =>
+    Effect.gen(function*() {
+      const { acquire, engine, refresh, send, start } = yield* setup
+      const fiber = yield* start()
+      const asked = yield* acquire.next
+      asked.reply(waiting())
+      yield* settleFibers
+      yield* send({ _tag: "Unsubscribed" })
+      ;(yield* refresh.next).reply([waiting({ remainingMillis: 1_000 })])
+      yield* settleFibers
+      yield* send({ _tag: "Granted", token: asked.input.token, fence: 101 })
+      assert.strictEqual((yield* Fiber.poll(fiber))._tag, "None")
+      ;(yield* refresh.next).reply([{ _tag: "Held", remainingMillis: ttlMillis, fence: 101 }])
+      const lease = yield* Effect.orDie(Fiber.join(fiber))
+      assert.approximately(yield* left(engine, lease), ttlMillis - drift(ttlMillis), 1)
+    }))
+
   it.scoped("R7: that no message can reach asks every second", () =>
     Effect.gen(function*() {
       const { acquire, refresh, send, start } = yield* setup

@@ -65,32 +65,26 @@ const keeper = inFile("src/internal/engine/keeper.ts", [
   [
     "the answer to one waiter counts for all",
     "R4",
-    "this.holdUntil(lease, state.usableUntil, [fence])",
-    "this.holdUntil(lease, Math.max(...[...this.leases.values()].map((one) => one.state._tag === \"Waiting\" ? one.state.usableUntil : 0)), [fence])"
+    "this.holdUntil(lease, state.usable, [fence])",
+    "this.holdUntil(lease, [...this.leases.values()].map((one) => one.state._tag === \"Waiting\" ? one.state.usable : state.usable).sort((a, b) => b.at - a.at)[0]!, [fence])"
   ],
   [
     "a grant counts from its answer",
     "R5",
-    "this.holdUntil(lease, L.localEnd(sentAt, remainingMillis), fences)",
-    "this.holdUntil(lease, L.localEnd(this.now(), remainingMillis), fences)"
+    "new Deadline().hear(sentAt, remainingMillis, ttlMillis)",
+    "new Deadline().hear(this.now(), remainingMillis, ttlMillis)"
   ],
   [
     "a renewal counts from its answer",
     "R5",
-    "Math.max(state.deadline, L.localEnd(sentAt, answer.remainingMillis))",
-    "Math.max(state.deadline, L.localEnd(this.now(), answer.remainingMillis))"
+    "state.deadline.hear(sentAt,",
+    "state.deadline.hear(this.now(),"
   ],
   [
     "a heartbeat counts from its answer",
     "R5",
-    "Math.max(known.usableUntil, L.localEnd(sentAt, answer.remainingMillis))",
-    "Math.max(known.usableUntil, L.localEnd(this.now(), answer.remainingMillis))"
-  ],
-  [
-    "a late answer shortens the local deadline",
-    "R6",
-    "Math.max(state.deadline, L.localEnd(sentAt, answer.remainingMillis))",
-    "L.localEnd(sentAt, answer.remainingMillis)"
+    "known.usable.hear(sentAt,",
+    "known.usable.hear(this.now(),"
   ],
   ["a holder that the server does not know holds on", "R13", "this.lose(lease, \"Superseded\")", "this.look(lease)"],
   [
@@ -102,13 +96,13 @@ const keeper = inFile("src/internal/engine/keeper.ts", [
   [
     "a grant lasts a whole ttl",
     "R14",
-    "this.holdUntil(lease, state.usableUntil, [fence])",
-    "this.holdUntil(lease, L.localEnd(this.now(), lease.terms.ttlMillis), [fence])"
+    "this.holdUntil(lease, state.usable, [fence])",
+    "this.holdUntil(lease, new Deadline().hear(this.now(), lease.terms.ttlMillis, lease.terms.ttlMillis), [fence])"
   ],
   [
     "a grant is used however little is left of it",
     "R14",
-    "state.usableUntil - this.now() >= enough",
+    "state.usable.at - this.now() >= enough",
     "enough > 0"
   ],
   [
@@ -133,7 +127,7 @@ const keeper = inFile("src/internal/engine/keeper.ts", [
     "the deadline is skipped",
     "S3",
     "this.lose(lease, lease.failure || lease.refreshing ? \"Unreachable\" : \"Expired\")",
-    "this.become(lease, { ...state, deadline: now + 1_000 })"
+    "this.become(lease, { ...state, deadline: new Deadline().hear(now, 1_000, 1_000) })"
   ],
   [
     "maxHold is ignored",
@@ -232,7 +226,7 @@ const engine = [
       "if (known || state._tag",
       "if (known || !known || state._tag"
     ],
-    ["a late answer to a leave is a loss", "R45", " || this.keeper.now() >= state.deadline) return", ") return"],
+    ["a late answer to a leave is a loss", "R45", " || this.keeper.now() >= state.deadline.at) return", ") return"],
     [
       "a late answer to a closed service is not given back",
       "R15",
@@ -240,12 +234,35 @@ const engine = [
       "if (lease.state._tag === \"Ended\") {"
     ]
   ]),
+  ...inFile("src/internal/engine/deadline.ts", [
+    ["clocks do not differ", "R5", "millis * 0.01 + 2", "millis * 0"],
+    [
+      "what remains is counted on, whatever was asked for",
+      "R43",
+      "localEnd(sentAt, Math.min(remainingMillis, askedMillis))",
+      "localEnd(sentAt, remainingMillis)"
+    ],
+    [
+      "a refresh comes after a third of what remains",
+      "R43",
+      "sentAt + Math.min(remainingMillis, askedMillis) / 3",
+      "sentAt + remainingMillis / 3"
+    ],
+    ["less than was asked for is not believed", "R43", "return Math.min(this.asked, this.told)", "return this.asked"],
+    ["an older answer is believed", "R43", "if (sentAt >= this.toldAt) {", "if (sentAt >= 0) {"],
+    [
+      "a late answer shortens the local deadline",
+      "R6",
+      "this.asked = Math.max(this.asked, localEnd(",
+      "this.asked = Math.max(-Infinity, localEnd("
+    ]
+  ]),
   ...inFile("src/internal/engine/late.ts", [
     [
       "a ttl that is shorter than the round trip is tried for ever",
       "L1",
-      "engine.keeper.now() >= late.since + engine.commandTimeoutMillis",
-      "engine.keeper.now() < late.since"
+      "late !== undefined && now >= late.since + commandTimeoutMillis",
+      "late !== undefined && now < late.since"
     ],
     ["each late answer is the first", "L1", "before?.since ?? now", "now"]
   ]),
@@ -278,8 +295,8 @@ const engine = [
     [
       "a multi-lock lasts as long as the best of its parts",
       "R20",
-      "deadline: Math.min(...states.map",
-      "deadline: Math.max(...states.map"
+      "deadline: Deadline.earliest(states.map((state) => state.deadline)),",
+      "deadline: states.map((state) => state.deadline).sort((a, b) => b.at - a.at)[0]!,"
     ],
     ["a multi-lock is not renewed", "R20", "refreshAt: Math.min(...parts.map((part) => part.refreshAt)),", ""],
     [
@@ -294,7 +311,6 @@ const engine = [
       "    answers.find((answer) => answer._tag === \"Waiting\") ??\n",
       ""
     ],
-    ["clocks do not differ", "R5", "millis * 0.01 + 2", "millis * 0"],
     ["a waiter is alive for a whole ttl", "R14", "Math.min(ttlMillis, livenessMillisMax)", "ttlMillis"],
     ["renew: false renews", "4.5", "lease.refreshing || !lease.terms.renew ? Infinity", "lease.refreshing ? Infinity"]
   ]),
@@ -399,8 +415,8 @@ const model = [
     [
       "a leader without callers stops though others follow",
       "R35",
-      "if (flight.callers.size === 0 && answer.followers === 0)",
-      "if (flight.callers.size === 0)"
+      " || answer.followers > 0",
+      ""
     ],
     [
       "a leader that the server does not know leads on",
@@ -422,8 +438,8 @@ const model = [
     [
       "what the store says decides over a job that ended in time",
       "R33",
-      "const landing = now < deadline ? own(produced) : undefined",
-      "const landing = now < 0 ? own(produced) : undefined"
+      "const landing = now < deadline.at ? F.own(produced) : undefined",
+      "const landing = now < 0 ? F.own(produced) : undefined"
     ],
     [
       "callers have the outcome before the store is told",
@@ -440,8 +456,8 @@ const model = [
     [
       "a flight that takes no callers joins again beside the open one",
       "R31",
-      "settle(() => this.land(flight, accepted ? own(produced) : F.nobodys))",
-      "settle(() => accepted ? this.land(flight, own(produced)) : this.begin(flight))"
+      "settle(() => this.land(flight, accepted ? F.own(produced) : F.nobodys))",
+      "settle(() => accepted ? this.land(flight, F.own(produced)) : this.begin(flight))"
     ],
     [
       "a job that is stopped is not renewed",

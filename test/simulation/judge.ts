@@ -269,7 +269,7 @@ export class Judge {
 
   onGiven(process: Process, lease: Lease): void {
     const { claims, state } = lease
-    if (state._tag !== "Held" || state.deadline <= process.now()) {
+    if (state._tag !== "Held" || state.deadline.at <= process.now()) {
       return this.world.violate("what is given is held", lease.token)
     }
     L.toItems(lease).forEach(({ target, token }, i) => {
@@ -294,7 +294,7 @@ export class Judge {
     const { claims, state, terms, token } = lease
     const now = process.now()
     if (state._tag === "Ended" && state.reason !== undefined) this.world.violate("who was told writes no more", token)
-    if (checked && (state._tag !== "Held" || state.deadline <= now || now >= state.since + terms.maxHoldMillis)) {
+    if (checked && (state._tag !== "Held" || state.deadline.at <= now || now >= state.since + terms.maxHoldMillis)) {
       this.world.violate("who is told that it holds does", token)
     }
     if (state._tag === "Held" && state.isAsked) this.world.violate("who was asked writes no more", token)
@@ -328,10 +328,10 @@ export class Judge {
       for (const [first, lease] of engine.keeper.leases) {
         const { state } = lease
         // One of several parts is there once for each.
-        if (state._tag !== "Held" || state.deadline <= now || first !== lease.token) continue
+        if (state._tag !== "Held" || state.deadline.at <= now || first !== lease.token) continue
         this.leases.onHeld(lease)
         // In the world's time, as far as this clock can be trusted to go on as it does.
-        const endsAt = this.world.now + (state.deadline - now) / process.rate
+        const endsAt = this.world.now + (state.deadline.at - now) / process.rate
         L.toItems(lease).forEach((item, i) => {
           const { target, token } = item
           const name = nameOf(target)

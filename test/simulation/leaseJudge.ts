@@ -253,8 +253,11 @@ export class LeaseJudge {
   /** A lease that its process believes to hold. */
   onHeld({ refreshAt, refreshing, state, terms, token }: Lease): void {
     // What has failed is tried again within a second.
-    if (terms.renew && !refreshing && state._tag === "Held" && refreshAt > state.deadline + 1_000) {
-      this.world.violate("what is held is renewed in time", `${token} at ${refreshAt}, and ends at ${state.deadline}`)
+    if (terms.renew && !refreshing && state._tag === "Held" && refreshAt > state.deadline.at + 1_000) {
+      this.world.violate(
+        "what is held is renewed in time",
+        `${token} at ${refreshAt}, and ends at ${state.deadline.at}`
+      )
     }
   }
 

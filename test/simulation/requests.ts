@@ -11,7 +11,7 @@ const lock = (key: string): Claim => ({ kind: "lock", key, permits: 1, limit: 1 
 
 const semaphore = ({ limits }: Habits, { random }: World): Claim => {
   const limit = random.pick(limits)
-  return { kind: "semaphore", key: "permits", permits: 1 + random.index(limit), limit }
+  return { kind: "semaphore", key: "permits", permits: random.chance(0.3) ? limit : 1 + random.index(limit), limit }
 }
 
 /** As src/internal/readWriteLock.ts has it. */

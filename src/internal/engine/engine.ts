@@ -18,6 +18,7 @@ import * as Late from "./late.js"
 import type { Lease, Terms, WaitEnd } from "./lease.js"
 import * as L from "./lease.js"
 import type * as Leaver from "./leaver.js"
+import { Limits } from "./limits.js"
 import * as Whole from "./whole.js"
 
 /** What it takes to acquire, and what a refusal is to the caller. */
@@ -42,7 +43,7 @@ export interface Attempt<E> {
 
 export class Engine {
   closed = false
-  readonly warnedOf = new Set<string>()
+  readonly limits: Limits
 
   constructor(
     readonly store: Store,
@@ -50,7 +51,9 @@ export class Engine {
     readonly leaver: Leaver.Leaver,
     readonly makeToken: () => string,
     readonly commandTimeoutMillis: number
-  ) {}
+  ) {
+    this.limits = new Limits(keeper.options.fork)
+  }
 
   /** To be run in an uninterruptible region, with its `restore` (I2). The lease that comes back is to be released. */
   acquire<E>(request: Request<E>, restore: Restore, startedAt?: number): Effect.Effect<Lease, E | BackendError> {
@@ -74,7 +77,7 @@ export class Engine {
       },
       onSuccess: ({ answer, formerLimits, unsettled }) => {
         this.keeper.options.settle(unsettled)
-        this.warnOfLimits(formerLimits)
+        this.limits.warn(formerLimits)
         const late = Late.after(attempt.late, sentAt, this.keeper.now(), answer)
         return this.onAnswer(late === attempt.late ? attempt : { ...attempt, late }, lease, sentAt, answer)
       }
@@ -176,21 +179,6 @@ export class Engine {
     }
   }
 
-  /** R12: said once for each, not at every acquire of a busy semaphore. */
-  warnOfLimits(formerLimits: Acquired["formerLimits"]): void {
-    for (const { claim, limit } of formerLimits) {
-      const name = `${claim.kind}:${claim.key}`
-      if (this.warnedOf.has(name)) continue
-      this.warnedOf.add(name)
-      this.keeper.options.fork(
-        Effect.logWarning(
-          `The semaphore "${claim.key}" is used with ${claim.limit} permits here and with ${limit} elsewhere. ` +
-            "The latest to ask sets the limit. Give all processes the same number"
-        ).pipe(Effect.annotateLogs({ package: "effect-dlock" }))
-      )
-    }
-  }
-
   since(startedAt: number): Duration.Duration {
     return Duration.millis(Math.max(0, Math.round(this.keeper.now() - startedAt)))
   }
@@ -205,7 +193,7 @@ export class Engine {
           : Effect.void
       }
       return Effect.flatMap(this.leaver.now(lease), (known) => {
-        if (known || state._tag !== "Held" || this.keeper.now() >= state.deadline) return Effect.void
+        if (known || state._tag !== "Held" || this.keeper.now() >= state.deadline.at) return Effect.void
         // R45: answered before it could have been over, the store did not know it.
         return Effect.fail(L.lostError(lease, this.keeper.supersede(lease, state.fences)))
       })
@@ -235,7 +223,7 @@ export class Engine {
       return Effect.flatMap(
         this.store.refresh({ items, subscribed: this.keeper.subscribed }),
         ({ answer, unsettled }): Effect.Effect<void, LockLostError | BackendError> => {
-          this.keeper.onAnswer(lease, sentAt, L.worst(lease, answer))
+          this.keeper.onAnswer(lease, sentAt, ttlMillis, L.worst(lease, answer))
           this.keeper.options.settle(unsettled)
           const failed = answer.find((one) => one._tag === "Failed")
           return failed ? Effect.fail(failed.error) : Effect.asVoid(this.remaining(lease))
@@ -250,7 +238,8 @@ export class Engine {
       const sentAt = this.keeper.now()
       const lowered = L.toItems(lease).map(({ target, token }) => this.store.lower(target, token, permits))
       return Effect.flatMap(Effect.all(lowered), (replies) => {
-        this.keeper.onAnswer(lease, sentAt, L.worst(lease, replies.map(({ answer }) => answer)))
+        // It asks for no time.
+        this.keeper.onAnswer(lease, sentAt, 0, L.worst(lease, replies.map(({ answer }) => answer)))
         for (const { unsettled } of replies) this.keeper.options.settle(unsettled)
         return Effect.asVoid(this.remaining(lease))
       })
@@ -266,7 +255,7 @@ export class Engine {
       if (state._tag === "Held" && state.isAsked) {
         return Effect.fail(L.lostError(lease, { fences: state.fences, reason: "Revoked" }))
       }
-      if (state._tag === "Held") return Effect.succeed(Math.max(0, state.deadline - now))
+      if (state._tag === "Held") return Effect.succeed(Math.max(0, state.deadline.at - now))
       return state._tag === "Ended" ? Effect.fail(L.lostError(lease, state)) : Effect.succeed(0)
     })
   }

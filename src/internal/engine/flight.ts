@@ -14,7 +14,9 @@
 import type * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import type { BackendError } from "../../DlockError.js"
+import type { Deadline } from "./deadline.js"
 import type { Waking } from "./heap.js"
+import type * as Late from "./late.js"
 
 /** What a job came to, as it is sent to others. */
 export interface Produced {
@@ -35,6 +37,14 @@ export interface Landing {
   /** The age that the request allowed, when it is the outcome of an earlier flight. */
   readonly keptFor: number | undefined
 }
+
+/** What a job of this very process came to. */
+export const own = ({ payload }: Produced): Landing => ({
+  payload,
+  provenAt: Infinity,
+  finishedAt: Infinity,
+  keptFor: undefined
+})
 
 /** Nobody came before the end of this one, so all who wait ask again (R32): in the flight that is open by now, if any. */
 export const nobodys: Landing = { payload: "", provenAt: -Infinity, finishedAt: -Infinity, keptFor: undefined }
@@ -80,7 +90,7 @@ export interface Leading {
   readonly token: string
   /** When that was learned. An answer to an older command says nothing about it (R13). */
   readonly since: number
-  readonly deadline: number
+  readonly deadline: Deadline
   readonly job: Job
 }
 
@@ -146,6 +156,7 @@ export interface Flight extends Waking {
    * messages may have been lost: the answer may be out of date (R25, R30).
    */
   overtaken: boolean
+  late: Late.Late | undefined
   /** When to refresh next. */
   refreshAt: number
   /** Whether a refresh is under way. */
@@ -164,6 +175,7 @@ export const make = (id: string, first: Caller, wake: Wake, alone: boolean): Fli
   callers: new Map([[first, wake]]),
   gaveUp: undefined,
   overtaken: false,
+  late: undefined,
   refreshAt: Infinity,
   refreshing: false,
   failure: undefined,
@@ -194,5 +206,5 @@ export const nextLook = (flight: Flight): number => {
   const refreshAt = flight.refreshing ? Infinity : flight.refreshAt
   if (state._tag === "Following" || state._tag === "Fetching") return Math.min(refreshAt, state.giveUpAt)
   const lease = leaseOf(flight)
-  return lease ? Math.min(refreshAt, lease.deadline) : Infinity
+  return lease ? Math.min(refreshAt, lease.deadline.at) : Infinity
 }

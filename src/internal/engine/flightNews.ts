@@ -2,11 +2,11 @@
 import * as Effect from "effect/Effect"
 import type { Answer, FlightEvent, Leads } from "../flightStore.js"
 import * as Telemetry from "../telemetry.js"
+import { askAgainAt } from "./deadline.js"
 import * as Errors from "./errors.js"
 import type { Fetching, Flight, Following, Leading } from "./flight.js"
 import * as F from "./flight.js"
 import type { Flights } from "./flights.js"
-import { localEnd } from "./lease.js"
 import * as Timing from "./timing.js"
 
 /** The answer about a token of the flight, to a command that was sent then. */
@@ -30,16 +30,12 @@ const retrySoon = ({ keeper }: Flights, flight: Flight): void => {
 }
 
 const onRenewed = (flights: Flights, flight: Flight, lease: Leading, sentAt: number, answer: Leads): void => {
-  const deadline = Math.max(lease.deadline, localEnd(sentAt, answer.remainingMillis))
-  const renewed: Leading = { ...lease, deadline }
-  flight.refreshAt = sentAt + answer.remainingMillis / 3
-  if (flight.state._tag === "Stopping") {
-    flights.become(flight, { ...flight.state, held: renewed })
-  } else {
-    flights.become(flight, renewed)
-    // R35: nobody waits for this job any more, in any process.
-    if (flight.callers.size === 0 && answer.followers === 0) flights.stop(flight, lease.job, renewed)
-  }
+  lease.deadline.hear(sentAt, answer.remainingMillis, flight.ttlMillis)
+  flight.refreshAt = askAgainAt(sentAt, answer.remainingMillis, flight.ttlMillis)
+  // R35: nobody waits for this job any more, in any process.
+  const isWanted = flight.state._tag === "Stopping" || flight.callers.size > 0 || answer.followers > 0
+  if (isWanted) flights.keeper.look(flight)
+  else flights.stop(flight, lease.job, lease)
 }
 
 const onFollowed = (
@@ -142,7 +138,7 @@ const isDoubtful = ({ keeper }: Flights, flight: Flight): void => {
 export const endIfDue = (flights: Flights, flight: Flight, now: number): boolean => {
   const { state } = flight
   const lease = F.leaseOf(flight)
-  if (lease !== undefined && now >= lease.deadline) {
+  if (lease !== undefined && now >= lease.deadline.at) {
     flights.lose(flight)
     return true
   }

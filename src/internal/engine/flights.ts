@@ -22,12 +22,13 @@ import type { BackendError } from "../../DlockError.js"
 import * as Alarm from "../alarm.js"
 import type { FlightStore, Follows, JoinAnswer } from "../flightStore.js"
 import type { Tokens } from "../tokens.js"
+import { askAgainAt, Deadline } from "./deadline.js"
 import * as Errors from "./errors.js"
 import type { Flight, Job, Joining, Landing, Leading, Produced, State } from "./flight.js"
 import * as F from "./flight.js"
 import { FlightKeeper } from "./flightKeeper.js"
 import * as News from "./flightNews.js"
-import { localEnd } from "./lease.js"
+import * as Late from "./late.js"
 import { readAll } from "./reader.js"
 import * as Repeater from "./repeater.js"
 import * as Timing from "./timing.js"
@@ -117,6 +118,12 @@ export class Flights {
   }
 
   onJoined(flight: Flight, { sentAt, token }: Omit<Joining, "_tag">, answer: JoinAnswer): void {
+    const now = this.keeper.now()
+    flight.late = Late.after(flight.late, sentAt, now, answer)
+    if (Late.isInVain(flight.late, now, this.options.commandTimeoutMillis)) {
+      this.fail(flight, Errors.tooSlow(flight.ttlMillis, "the round trip to Redis", flight.late.tookMillis, "fanout"))
+      return this.leave(flight, token)
+    }
     switch (answer._tag) {
       case "Leads":
         return this.lead(flight, token, sentAt, answer.remainingMillis)
@@ -135,13 +142,13 @@ export class Flights {
 
   lead(flight: Flight, token: string, sentAt: number, remainingMillis: number): void {
     const since = this.keeper.now()
-    const deadline = localEnd(sentAt, remainingMillis)
-    if (since >= deadline) {
-      this.fail(flight, Errors.tooSlow(flight.ttlMillis, "the round trip to Redis", since - sentAt, "fanout"))
-      return this.leave(flight, token)
+    const deadline = new Deadline().hear(sentAt, remainingMillis, flight.ttlMillis)
+    if (since >= deadline.at) {
+      flight.gaveUp = token
+      return this.begin(flight)
     }
     flight.refreshing = false
-    flight.refreshAt = sentAt + remainingMillis / 3
+    flight.refreshAt = askAgainAt(sentAt, remainingMillis, flight.ttlMillis)
     this.run(flight, (job) => ({ _tag: "Leading", token, since, deadline, job }))
   }
 
@@ -159,7 +166,7 @@ export class Flights {
   follow(flight: Flight, token: string, sentAt: number, answer: Follows): void {
     flight.refreshing = false
     flight.refreshAt = Math.min(
-      sentAt + answer.remainingMillis / 3,
+      askAgainAt(sentAt, answer.remainingMillis, flight.ttlMillis),
       this.subscribed ? Infinity : this.keeper.now() + Timing.unsubscribedHeartbeatMillis,
       // R37: from when it was sent. Whoever asks first after a dead leader's end leads.
       sentAt + answer.leaderEndsMillis + 1
@@ -204,7 +211,7 @@ export class Flights {
     if (!("job" in state) || state.job !== job) return
     const produced = Exit.isSuccess(exit) ? exit.value : { payload: this.options.interrupted, keepMillis: 0 }
     if (state._tag === "Leading") return this.finish(flight, state, produced)
-    if (state._tag === "Alone") return this.land(flight, own(produced))
+    if (state._tag === "Alone") return this.land(flight, F.own(produced))
     // Nobody wanted it, or it was not this process's any more.
     flight.gaveUp = F.leaseOf(flight)?.token ?? flight.gaveUp
     // For those who have come meanwhile, if any.
@@ -222,7 +229,7 @@ export class Flights {
     const { id, retentionMillis } = flight
     const now = this.keeper.now()
     // R33: in time. Whatever the store says to it, these callers have their outcome.
-    const landing = now < deadline ? own(produced) : undefined
+    const landing = now < deadline.at ? F.own(produced) : undefined
     this.become(flight, { _tag: "Finishing", token, landing })
     finishing.set(id, token)
     const settle = (otherwise: () => void): void => {
@@ -233,7 +240,7 @@ export class Flights {
     }
     options.repeater.later({
       attempt: store.finish({ id, token, retentionMillis, ...produced }).pipe(
-        Effect.map((accepted) => settle(() => this.land(flight, accepted ? own(produced) : F.nobodys))),
+        Effect.map((accepted) => settle(() => this.land(flight, accepted ? F.own(produced) : F.nobodys))),
         Effect.catchAll((error) => {
           if (landing !== undefined && flight.state._tag === "Finishing") this.land(flight, landing)
           return error.reason === "Refused" || error.reason === "RefusedForNow"
@@ -242,7 +249,7 @@ export class Flights {
             : Effect.fail(error)
         })
       ),
-      until: Math.max(now, deadline) + options.commandTimeoutMillis,
+      until: Math.max(now, deadline.at) + options.commandTimeoutMillis,
       onGivenUp: (cause) => settle(() => this.fail(flight, Errors.ofCause(cause)))
     })
   }
@@ -273,14 +280,6 @@ const wakeAll = ({ callers }: Flight, landed: Effect.Effect<Landing, BackendErro
   callers.clear()
   woken.forEach((wake) => wake(landed))
 }
-
-/** What a job of this very process came to. */
-const own = ({ payload }: Produced): Landing => ({
-  payload,
-  provenAt: Infinity,
-  finishedAt: Infinity,
-  keptFor: undefined
-})
 
 export const make = (
   options: Omit<Options, "clock" | "fork" | "repeater">

@@ -64,13 +64,13 @@ const refresh = (keeper: Keeper, leases: ReadonlyArray<Lease>): Effect.Effect<vo
     {
       onFailure: (cause) => {
         const error = cause._tag === "Fail" ? cause.error : Errors.silent()
-        for (const lease of leases) keeper.onAnswer(lease, sentAt, { _tag: "Failed", error })
+        for (const lease of leases) keeper.onAnswer(lease, sentAt, 0, { _tag: "Failed", error })
       },
       onSuccess: ({ answer, unsettled }) => {
         let at = 0
         for (const lease of leases) {
           const end = at + lease.claims.length
-          keeper.onAnswer(lease, sentAt, L.worst(lease, answer.slice(at, end)))
+          keeper.onAnswer(lease, sentAt, lease.terms.ttlMillis, L.worst(lease, answer.slice(at, end)))
           at = end
         }
         settle(unsettled)

@@ -15,6 +15,7 @@ import * as Alarm from "../alarm.js"
 import type { AcquireAnswer, Answer, InboxEvent, Store, Target, Waiting } from "../store.js"
 import * as Telemetry from "../telemetry.js"
 import type { Tokens } from "../tokens.js"
+import { askAgainAt, Deadline } from "./deadline.js"
 import * as Errors from "./errors.js"
 import * as Heap from "./heap.js"
 import type { Lease, State, WaitEnd } from "./lease.js"
@@ -88,12 +89,13 @@ export class Keeper {
   }
 
   hold(lease: Lease, sentAt: number, remainingMillis: number, fences: ReadonlyArray<number>): void {
+    const { ttlMillis } = lease.terms
     lease.refreshedAt = sentAt
-    lease.refreshAt = sentAt + remainingMillis / 3
-    this.holdUntil(lease, L.localEnd(sentAt, remainingMillis), fences)
+    lease.refreshAt = askAgainAt(sentAt, remainingMillis, ttlMillis)
+    this.holdUntil(lease, new Deadline().hear(sentAt, remainingMillis, ttlMillis), fences)
   }
 
-  holdUntil(lease: Lease, deadline: number, fences: ReadonlyArray<number>): void {
+  holdUntil(lease: Lease, deadline: Deadline, fences: ReadonlyArray<number>): void {
     this.become(lease, { _tag: "Held", since: this.now(), deadline, fences, isAsked: fences.includes(lease.askedFor) })
     this.loseIfRevoked(lease)
     this.wake(lease)
@@ -108,15 +110,15 @@ export class Keeper {
   onWaiting(lease: Lease, sentAt: number, answer: Waiting): void {
     const now = this.now()
     const { state } = lease
-    const known = state._tag === "Waiting" ? state : { lastFence: 0, usableUntil: 0 }
+    const known = state._tag === "Waiting" ? state : { lastFence: 0, usable: new Deadline() }
     const alive = L.livenessMillis(lease.terms.ttlMillis)
     lease.refreshedAt = sentAt
     lease.terms.onHolder?.(answer.holder)
-    lease.refreshAt = L.nextHeartbeat(sentAt, now, answer, this.subscribed)
+    lease.refreshAt = L.nextHeartbeat(lease, sentAt, now, answer, this.subscribed)
     this.become(lease, {
       _tag: "Waiting",
       lastFence: Math.max(known.lastFence, answer.lastFence),
-      usableUntil: Math.max(known.usableUntil, L.localEnd(sentAt, answer.remainingMillis)),
+      usable: known.usable.hear(sentAt, answer.remainingMillis, alive),
       giveUpAt: sentAt + Math.max(alive, this.options.commandTimeoutMillis),
       holder: answer.holder
     })
@@ -128,8 +130,8 @@ export class Keeper {
     if (state._tag === "Requested") this.become(lease, { ...state, early: fence })
     if (state._tag !== "Waiting" || fence <= state.lastFence) return
     const enough = L.livenessMillis(lease.terms.ttlMillis) / 3
-    if (lease.terms.renew && state.usableUntil - this.now() >= enough) {
-      this.holdUntil(lease, state.usableUntil, [fence])
+    if (lease.terms.renew && state.usable.at - this.now() >= enough) {
+      this.holdUntil(lease, state.usable, [fence])
     } else {
       this.refreshNow(lease)
     }
@@ -235,7 +237,7 @@ export class Keeper {
     const { state } = lease
     if (state._tag === "Held") {
       if (now >= state.since + lease.terms.maxHoldMillis) this.lose(lease, "MaxHold")
-      else if (now >= state.deadline) this.lose(lease, lease.failure || lease.refreshing ? "Unreachable" : "Expired")
+      else if (now >= state.deadline.at) this.lose(lease, lease.failure || lease.refreshing ? "Unreachable" : "Expired")
     } else if (state._tag === "Waiting") {
       if (now >= lease.waitUntil) this.endWait(lease, { _tag: "Timeout", holder: L.holderAt(lease, state, now) })
       else if (now >= state.giveUpAt + Timing.oversleptMillis) this.askOnceMore(lease, state)
@@ -250,7 +252,8 @@ export class Keeper {
     this.refreshNow(lease)
   }
 
-  onAnswer(lease: Lease, sentAt: number, answer: Answer): void {
+  /** The answer to a command that asked for so much time. */
+  onAnswer(lease: Lease, sentAt: number, askedMillis: number, answer: Answer): void {
     const { state } = lease
     if (state._tag !== "Waiting" && state._tag !== "Held") return
     lease.refreshing = false
@@ -263,9 +266,11 @@ export class Keeper {
       else if (answer._tag === "Held") this.onGranted(lease, sentAt, answer)
       else this.endWait(lease, answer)
     } else if (answer._tag === "Held") {
-      lease.refreshedAt = sentAt
-      lease.refreshAt = sentAt + answer.remainingMillis / 3
-      state.deadline = Math.max(state.deadline, L.localEnd(sentAt, answer.remainingMillis))
+      state.deadline.hear(sentAt, answer.remainingMillis, askedMillis)
+      if (sentAt >= lease.refreshedAt) {
+        lease.refreshedAt = sentAt
+        lease.refreshAt = askAgainAt(sentAt, answer.remainingMillis, lease.terms.ttlMillis)
+      }
       this.look(lease)
     } else if (sentAt > state.since) {
       // R13: asked after the grant, the store does not know it.

@@ -4,10 +4,11 @@
  */
 import * as Effect from "effect/Effect"
 import type { BackendError } from "../../DlockError.js"
+import type { JoinAnswer } from "../flightStore.js"
 import type { AcquireAnswer } from "../store.js"
+import { localEnd } from "./deadline.js"
 import type { Attempt, Engine } from "./engine.js"
 import * as Errors from "./errors.js"
-import { localEnd } from "./lease.js"
 
 /** All that the store gave since then was over too soon; and how long it took to have it, the last time. */
 export interface Late {
@@ -20,12 +21,16 @@ export const after = (
   before: Late | undefined,
   sentAt: number,
   now: number,
-  answer: AcquireAnswer
+  answer: AcquireAnswer | JoinAnswer
 ): Late | undefined => {
-  if (answer._tag === "Refused") return undefined
-  const isOver = answer._tag === "Gone" || localEnd(sentAt, answer.remainingMillis) <= now
+  const isOver = "remainingMillis" in answer
+    ? localEnd(sentAt, answer.remainingMillis) <= now
+    : answer._tag === "Gone"
   return isOver ? { since: before?.since ?? now, tookMillis: now - sentAt } : undefined
 }
+
+export const isInVain = (late: Late | undefined, now: number, commandTimeoutMillis: number): late is Late =>
+  late !== undefined && now >= late.since + commandTimeoutMillis
 
 /** Asks anew, unless that has been in vain for `commandTimeout`. */
 export const unlessInVain = <A, E>(
@@ -35,7 +40,7 @@ export const unlessInVain = <A, E>(
   again: Effect.Effect<A, E | BackendError>
 ): Effect.Effect<A, E | BackendError> =>
   Effect.suspend(() =>
-    late !== undefined && engine.keeper.now() >= late.since + engine.commandTimeoutMillis
+    isInVain(late, engine.keeper.now(), engine.commandTimeoutMillis)
       ? Effect.fail(Errors.tooSlow(request.terms.ttlMillis, what, late.tookMillis))
       : again
   )

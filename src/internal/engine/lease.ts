@@ -6,12 +6,13 @@
  *       +--> Waiting-+---------------------------+
  *
  * A lease is `Held` only while `deadline` lies ahead. That is a local, monotonic time, counted from before the command
- * was sent that the store answered (R5), less `drift`: it always ends before the store lets somebody else in, whether
- * Redis answers or not. `Ended` is final; a new attempt has a new token (R11).
+ * was sent that the store answered (R5): it always ends before the store lets somebody else in, whether Redis answers
+ * or not. `Ended` is final; a new attempt has a new token (R11).
  */
 import type { BackendError } from "../../DlockError.js"
 import { LockLostError } from "../../DlockError.js"
 import type { Answer, Claim, Holder, LeaveItem, RefreshItem, Waiting as WaitingAnswer } from "../store.js"
+import { askAgainAt, Deadline } from "./deadline.js"
 import type { Waking } from "./heap.js"
 import * as Timing from "./timing.js"
 
@@ -36,7 +37,7 @@ export interface Waiting {
   /** The last fence that the store has told. A grant that is not above it is stale (R2). */
   readonly lastFence: number
   /** Until when a grant of this very token may be used without asking again (R4). */
-  readonly usableUntil: number
+  readonly usable: Deadline
   /** When the store must have answered, or it counts as unreachable. */
   readonly giveUpAt: number
   /** Whom it waits for, as the last answer said. */
@@ -48,8 +49,7 @@ export interface Held {
   readonly _tag: "Held"
   /** When the grant was learned. An answer to an older command says nothing about it (R13). */
   readonly since: number
-  /** Moves when the lease is renewed: a new state for each renewal of thousands would be work for the collector. */
-  deadline: number
+  readonly deadline: Deadline
   /** One for each claim. */
   readonly fences: ReadonlyArray<number>
   /** Somebody has asked for it (R17): its holder is to stop, and has it until it gives it back. */
@@ -125,13 +125,6 @@ const livenessMillisMax = 10_000
 
 export const livenessMillis = (ttlMillis: number): number => Math.min(ttlMillis, livenessMillisMax)
 
-/** What two clocks may disagree on over that time: 1 %, and 2 ms for rounding. */
-const drift = (millis: number): number => millis * 0.01 + 2
-
-/** The local end of something of which the store said, in answer to a command sent at `sentAt`, how long it lasts. */
-export const localEnd = (sentAt: number, remainingMillis: number): number =>
-  sentAt + remainingMillis - drift(remainingMillis)
-
 export const make = (
   token: string,
   claims: ReadonlyArray<Claim>,
@@ -174,7 +167,7 @@ export const merge = (parts: ReadonlyArray<Lease>, terms: Terms, now: number): r
   return [lease, {
     _tag: "Held",
     since: now,
-    deadline: Math.min(...states.map((state) => state.deadline)),
+    deadline: Deadline.earliest(states.map((state) => state.deadline)),
     fences: states.flatMap((state) => state.fences),
     isAsked: states.some((state) => state.isAsked)
   }]
@@ -197,7 +190,7 @@ export const nextLook = (lease: Lease): number => {
     case "Held":
       return Math.min(
         lease.refreshing || !lease.terms.renew ? Infinity : lease.refreshAt,
-        state.deadline,
+        state.deadline.at,
         state.since + lease.terms.maxHoldMillis
       )
     default:
@@ -245,9 +238,15 @@ const isGone = (state: State, answer: Answer, claim: number): boolean =>
 const gone: Answer = { _tag: "Gone" }
 
 /** When a waiter refreshes again after that answer. */
-export const nextHeartbeat = (sentAt: number, now: number, answer: WaitingAnswer, subscribed: boolean): number =>
+export const nextHeartbeat = (
+  { terms }: Lease,
+  sentAt: number,
+  now: number,
+  answer: WaitingAnswer,
+  subscribed: boolean
+): number =>
   Math.min(
-    sentAt + answer.remainingMillis / 3,
+    askAgainAt(sentAt, answer.remainingMillis, livenessMillis(terms.ttlMillis)),
     subscribed ? Infinity : now + Timing.unsubscribedHeartbeatMillis,
     // R10: nobody releases what a dead holder leaves behind. Whoever comes first after its end settles it.
     answer.holder === undefined

@@ -276,10 +276,10 @@ export class FlightJudge {
     const { server } = this.world
     const known = this.tokens.get(token)
     if (known === undefined) return
-    known.deadline = Math.max(known.deadline, deadline)
+    known.deadline = Math.max(known.deadline, deadline.at)
     const now = process.now()
-    if (deadline <= now || known.tainted) return
-    const endsAt = this.world.now + (deadline - now) / process.rate
+    if (deadline.at <= now || known.tainted) return
+    const endsAt = this.world.now + (deadline.at - now) / process.rate
     const leader = server.memory.flights.get(id)?.leader
     if (leader?.token !== token || leader.ends < endsAt + server.offsetMillis) {
       this.world.violate("S3: a lease ends for its leader before it ends at the server", token)
