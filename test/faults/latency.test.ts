@@ -1,9 +1,11 @@
 /** A Redis that is far away: 40 to 120 ms each way. */
 import { assert, describe } from "@effect/vitest"
 import { Effect, Fiber } from "effect"
+import { watchAsked } from "../cost/asked.js"
 import type { Proxy } from "../support/proxy.js"
 import {
   atMost,
+  clientOf,
   nothingUnhandled,
   proxyTo,
   redis,
@@ -94,6 +96,24 @@ describe.concurrent("latency", () => {
       ))
       // A call on two keys takes one after the other when it has to wait.
       atMost("latency: 12 in turn", took, rounds * 8 * ways[1])
+    }))
+
+  test("a waiter whose round trip is longer than a silence that is suspicious elsewhere sends no more commands for that", () =>
+    Effect.gen(function*() {
+      const { direct, server } = yield* setup
+      yield* direct.dlock.once("k", { ttl: "1 minute" })
+      const proxy = yield* proxyTo(server)
+      proxy.delay(170)
+      const { dlock } = yield* serve(proxy.url, { ttl: 10_000, commandTimeout: 5_000 })
+      const admin = yield* clientOf(server.url)
+      yield* until(() => admin.pubsub("CHANNELS"), 5_000, (channels) => channels.length === 4)
+      // By now it has heard that it is subscribed, too.
+      yield* Effect.zipRight(dlock.inspect("k"), dlock.inspect("k"))
+      const { asked, value } = yield* Effect.promise(() =>
+        watchAsked(server.url, Effect.flip(Effect.scoped(dlock.lock("k", { wait: "5 seconds" }))))
+      )
+      assert.deepInclude({ ...value }, { reason: "Timeout" })
+      assert.deepInclude(asked, { acquire: 1, refresh: 1 })
     }))
 
   test("followers have the outcome one way after it is there", () =>

@@ -737,6 +737,12 @@ const client = [
   ]),
   ...inFile("src/internal/redis/subscriber.ts", [
     [
+      "a long round trip counts as silence",
+      "4.11",
+      "Math.max(suspectAfterMillis, suspectAfterRoundTrips * this.roundTripMillis)",
+      "suspectAfterMillis"
+    ],
+    [
       "subscribed is said before it is acknowledged",
       "R25",
       "= Effect.suspend(() => this.subscribe).pipe(\n    Effect.tapError",

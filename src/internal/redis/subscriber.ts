@@ -7,13 +7,15 @@
  * reads the inbox, after the acknowledgement (R25). A refused SUBSCRIBE is tried again with back-off and harms nothing.
  * The driver's own re-subscribing is not used: it may reject unhandled.
  */
-import type * as Duration from "effect/Duration"
+import type * as Clock from "effect/Clock"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Mailbox from "effect/Mailbox"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type { BackendError } from "../../DlockError.js"
+import * as Alarm from "../alarm.js"
 import type { FlightEvent } from "../flightStore.js"
 import type { InboxEvent } from "../store.js"
 import * as Telemetry from "../telemetry.js"
@@ -22,8 +24,9 @@ import type { Connection } from "./link.js"
 import * as Link from "./link.js"
 import * as Wire from "./wire.js"
 
-/** How long a PING may take before the messages count as not arriving. */
-const suspectAfter = "300 millis"
+/** How long a PING may take before the messages count as not arriving: at least, and by the round trips seen. */
+const suspectAfterMillis = 300
+const suspectAfterRoundTrips = 3
 
 const unsubscribeWithin = "1 second"
 
@@ -42,10 +45,11 @@ export const make = (options: {
     const link = yield* Link.make(connection, commandTimeout)
     const inbox = yield* Effect.acquireRelease(Mailbox.make<InboxEvent>(), (mailbox) => mailbox.shutdown)
     const flightInbox = yield* Effect.acquireRelease(Mailbox.make<FlightEvent>(), (mailbox) => mailbox.shutdown)
-    const subscriber = new Subscriber(connection.client, channel, link, inbox, flightInbox)
+    const subscriber = new Subscriber(connection.client, channel, link, inbox, flightInbox, yield* Effect.clock)
+    const { onClose, onMessage, onReady } = subscriber
     yield* Effect.acquireRelease(
-      Effect.sync(() => connection.client.on("message", subscriber.onMessage).on("close", subscriber.onClose)),
-      (client) => Effect.sync(() => client.off("message", subscriber.onMessage).off("close", subscriber.onClose))
+      Effect.sync(() => connection.client.on("message", onMessage).on("ready", onReady).on("close", onClose)),
+      (client) => Effect.sync(() => client.off("message", onMessage).off("ready", onReady).off("close", onClose))
     )
     yield* subscriber.keepSubscribed.pipe(
       Effect.annotateLogs({ package: "effect-dlock", module: "subscriber" }),
@@ -66,6 +70,10 @@ export class Subscriber {
   subscribedIn: number | undefined = undefined
   probing = false
   refused = false
+  /** When this connection was ready for commands. */
+  readyAt = -Infinity
+  /** About the longest round trip seen on this connection lately. */
+  roundTripMillis = 0
   readonly closed = Effect.unsafeMakeLatch(false)
 
   constructor(
@@ -73,8 +81,13 @@ export class Subscriber {
     readonly channel: string,
     readonly link: Link.Link,
     readonly inbox: Mailbox.Mailbox<InboxEvent>,
-    readonly flightInbox: Mailbox.Mailbox<FlightEvent>
+    readonly flightInbox: Mailbox.Mailbox<FlightEvent>,
+    readonly clock: Clock.Clock
   ) {}
+
+  now(): number {
+    return Alarm.monotonic(this.clock)
+  }
 
   become(state: typeof this.state): void {
     if (this.state === state) return
@@ -93,15 +106,32 @@ export class Subscriber {
     }
   }
 
+  readonly onReady = (): void => {
+    this.readyAt = this.now()
+    this.roundTripMillis = 0
+  }
+
   readonly onClose = (): void => {
     this.become("Unsubscribed")
     this.closed.unsafeOpen()
   }
 
+  /** Says how long the server takes to answer. A command that comes before the connection is ready is sent then. */
+  measured<A>(operation: string, send: (client: Client) => Promise<A>): Effect.Effect<A, BackendError> {
+    return Effect.suspend(() => {
+      const calledAt = this.now()
+      return Effect.tap(this.link.run(operation, send), () => {
+        const millis = this.now() - Math.max(calledAt, this.readyAt)
+        // One that was slow is soon forgotten, and a single fast one proves little.
+        this.roundTripMillis = Math.max(millis, 0.75 * this.roundTripMillis)
+      })
+    })
+  }
+
   /** The epoch in which it was acknowledged. */
   readonly subscribe: Effect.Effect<number, BackendError> = Effect.suspend(() => {
     const epoch = this.link.epoch()
-    return Effect.as(this.link.run("subscribe", (client) => client.subscribe(this.channel)), epoch)
+    return Effect.as(this.measured("subscribe", (client) => client.subscribe(this.channel)), epoch)
   })
 
   readonly unsubscribe: Effect.Effect<unknown, BackendError> = Effect.suspend(() =>
@@ -139,14 +169,14 @@ export class Subscriber {
     const becomeIf = (state: typeof this.state) => {
       if (epoch === this.link.epoch()) this.become(state)
     }
-    const ping = this.link.run("ping", (client) => client.ping()).pipe(
+    const ping = this.measured("ping", (client) => client.ping()).pipe(
       Effect.match({ onFailure: () => becomeIf("Unsubscribed"), onSuccess: () => becomeIf("Subscribed") }),
       Effect.ensuring(Effect.sync(() => {
         this.probing = false
       }))
     )
     const suspect = Effect.sync(() => becomeIf("Unsubscribed")).pipe(
-      Effect.delay(suspectAfter),
+      Effect.delay(Duration.millis(Math.max(suspectAfterMillis, suspectAfterRoundTrips * this.roundTripMillis))),
       Effect.zipRight(Effect.never)
     )
     return Effect.raceFirst(ping, Effect.interruptible(suspect))
