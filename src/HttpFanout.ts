@@ -3,17 +3,17 @@
  * its response. `client` guards an upstream, `middleware` a server's own routes. It coalesces, it does not cache, unless
  * `keep` says so.
  *
- * Only requests that cannot differ in anything else share a response: `GET` or `HEAD`, the same method and url, the same
- * values of the headers in `vary`. These go their own way, as if there were no fanout:
+ * Requests share a response when they are `GET` or `HEAD` and have the same method, the same url and the same headers:
+ * all headers count, but for those in `harmlessHeaders` and those in the option `ignore`. So two users, two tenants and two
+ * languages never share, and two callers with the same token do. What a caller provides as `FetchHttpClient.RequestInit`
+ * counts as well. These requests go their own way, as if there were no fanout:
  *
  * - with a body, with `Range`, `Upgrade` or `Cache-Control: no-store`;
- * - with credentials (`Authorization`, `Cookie`, `Proxy-Authorization`, and the headers that
- *   `Headers.currentRedactedNames` keeps out of logs, like `X-Api-Key`) or conditions (`If-None-Match` and the like), unless
- *   `vary` names the header or `key` is given; with a user in the url, unless `key` is given. The headers of a
- *   `FetchHttpClient.RequestInit` that the caller provides count as the request's own.
+ * - with a user in the url, `credentials: "include"`, or an object in `RequestInit`, such as a `signal`, unless `key` is
+ *   given.
  *
- * The url with its query, and the response, are in Redis as they are, and the url in traces. For a url with a secret give a
- * `key` that is a hash, or none.
+ * The url with its query, and the response, are in Redis as they are, and the url in traces; of headers there is only a
+ * hash. For a url with a secret give a `key` that is a hash, or none.
  *
  * Some responses are for nobody but the one who asked for them. Then the caller whose request it was gets it as it is, and
  * everybody else makes a request of their own:
@@ -46,13 +46,13 @@ import type { Dlock } from "./internal/tag.js"
  */
 export interface Options<Request> {
   /**
-   * The request headers that tell requests apart, in any case and order. Naming one with a secret shares responses among
-   * those who have the same secret; of the secret itself only a hash is sent to Redis. Defaults to none.
+   * Request headers that do not change the response, beside `harmlessHeaders`: names in any case, or patterns of names in
+   * lower case. Ignoring a header that says who asks gives one user's response to another. Defaults to none.
    */
-  readonly vary?: ReadonlyArray<string> | undefined
+  readonly ignore?: ReadonlyArray<string | RegExp> | undefined
   /**
-   * Tells requests of one method apart, instead of the url and `vary`: whatever else a response depends on must be in it,
-   * like who asks. Redis and traces see it as it is. None for a request that is to go its own way.
+   * Tells requests of one method apart, instead of the url and the headers: whatever else a response depends on must be in
+   * it, such as who asks. Redis and traces see it as it is. None for a request that is to go its own way.
    */
   readonly key?: ((request: Request) => string | Option.Option<string>) | undefined
   /** As for `fanout`: how long a process that died while it asked holds up the others. Defaults to the layer's `ttl`. */
@@ -74,6 +74,16 @@ export interface Options<Request> {
    */
   readonly onBackendError?: "run" | "fail" | undefined
 }
+
+/**
+ * The request headers that requests are not told apart by: those of one connection, those of tracing, `User-Agent` and
+ * `Accept-Encoding`; `Content-Length` is not told apart either when it is 0. A response that names one of them in `Vary`,
+ * or is encoded, is shared only by requests with the same value.
+ *
+ * @since 0.1.0
+ * @category Models
+ */
+export const harmlessHeaders: ReadonlyArray<string> = internal.harmlessHeaders
 
 /**
  * As `Options`, where no error of Redis is shown.
@@ -100,9 +110,9 @@ export interface RunOptions<Request> extends Options<Request> {
  * **Interruption**: a caller that is interrupted or times out leaves alone. The request is interrupted when nobody waits
  * any more.
  *
- * **Gotchas**: what the layer of the client adds by itself, like a `FetchHttpClient.RequestInit` of its own, is not seen: if
- * that says who asks, give a `key` that does. A limit of time belongs around the call, not into the client: there it would
- * limit all. A response of which only a part was read when it turned out to be a stream keeps its connection until it is read
+ * **Gotchas**: what the layer of the client adds by itself, like a `FetchHttpClient.RequestInit` or a `Fetch` of its own,
+ * is not seen: if that says who asks, give a `key` that does. A limit of time belongs around the call, not into the client:
+ * there it would limit all. A response of which only a part was read when it turned out to be a stream keeps its connection until it is read
  * or its scope closes.
  *
  * @example
@@ -114,7 +124,7 @@ export interface RunOptions<Request> extends Options<Request> {
  *
  * const HttpClientLive = Layer.effect(
  *   HttpClient.HttpClient,
- *   Effect.flatMap(HttpClient.HttpClient, HttpFanout.client({ vary: ["accept"] }))
+ *   Effect.flatMap(HttpClient.HttpClient, HttpFanout.client({ keep: "1 minute" }))
  * ).pipe(
  *   Layer.provide(FetchHttpClient.layer),
  *   Layer.provide(Dlock.layerRedis({ url: "redis://localhost:6379" }))
@@ -155,7 +165,11 @@ export const client: {
  *
  * **Interruption**: a client that goes away leaves alone. The handler is interrupted when nobody waits any more.
  *
- * **Gotchas**: as the middleware of `HttpServer.serve` it sees responses only: a failure is answered, but its cause is not
+ * Behind a proxy that adds the address of the client (`X-Forwarded-For`), nothing is shared until that header is in
+ * `ignore`, or the app is guarded with a `key`.
+ *
+ * **Gotchas**: a handler that looks at more than the url and the headers, such as the address of the client, needs a `key`
+ * that says so. As the middleware of `HttpServer.serve` it sees responses only: a failure is answered, but its cause is not
  * logged. Apply it to the app where that matters.
  *
  * @example
@@ -168,7 +182,7 @@ export const client: {
  *
  * export const ServerLive = HttpRouter.empty.pipe(
  *   HttpRouter.get("/report", report),
- *   HttpRouter.use(HttpFanout.middleware({ keep: "1 second" })),
+ *   HttpRouter.use(HttpFanout.middleware({ ignore: ["cookie", "x-forwarded-for"], keep: "1 second" })),
  *   HttpServer.serve()
  * )
  * ```

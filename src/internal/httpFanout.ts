@@ -26,7 +26,7 @@ import * as Options from "./options.js"
 import { Dlock as Tag } from "./tag.js"
 
 interface Settings<Asking> {
-  readonly vary: ReadonlyArray<string>
+  readonly ignored: Request.Ignored
   readonly key: HttpFanout.Options<Asking>["key"]
   readonly limits: Limits
   readonly fanout: {
@@ -38,6 +38,8 @@ interface Settings<Asking> {
   }
 }
 
+export const harmlessHeaders = Request.harmless
+
 const defaults = { maxBodyBytes: 524_288, maxBodyTime: "5 seconds" } as const
 
 /** For what is beside the body: headers, and the words of an error. */
@@ -45,14 +47,14 @@ const besideBytes = 131_072
 
 const decode = <Asking>(options: HttpFanout.Options<Asking>): Either.Either<Settings<Asking>, Options.Mistake> =>
   Either.gen(function*() {
-    const { keep, key, onBackendError = "run", ttl, vary = [] } = options
+    const { ignore = [], keep, key, onBackendError = "run", ttl } = options
     const maxBytes = yield* Options.payloadBytes("maxBodyBytes", options.maxBodyBytes ?? defaults.maxBodyBytes)
     const maxMillis = yield* Options.finiteMillis("maxBodyTime", options.maxBodyTime ?? defaults.maxBodyTime)
     // Base64 makes four bytes of three.
     const fanout = { ttl, keep, onBackendError, maxPayloadBytes: Math.ceil(maxBytes / 3) * 4 + besideBytes }
     yield* Options.decodeFanout(fanout, { ttlMillis: maxMillis, maxPayloadBytes: maxBytes })
     return {
-      vary: Request.normalized(vary),
+      ignored: Request.ignoring(yield* Options.headerNames("ignore", ignore)),
       key,
       limits: { maxBytes, maxTime: Duration.millis(maxMillis) },
       fanout: { ...fanout, schema: Outcome.schema }
@@ -65,7 +67,8 @@ const within = FiberRef.unsafeMake<ReadonlyArray<string>>([])
 /** How one request takes part. */
 interface Part<A, E, R> {
   readonly produce: Effect.Effect<Produced<A, E>, never, R | Scope.Scope>
-  readonly replay: (outcome: Outcome.Outcome) => Option.Option<Effect.Effect<A, E>>
+  /** None when the outcome does not suit the request. */
+  readonly replay: (outcome: Outcome.Outcome) => Effect.Effect<Option.Option<A>, E>
   /** The request as it would be without all this. */
   readonly alone: Effect.Effect<A, E, R>
   /** Whether it can be interrupted while it waits for another, even where its caller cannot. */
@@ -104,7 +107,7 @@ const takePart = <A, E, R, Asking>(
         Effect.flatMap(outcome._tag === "Alone" ? handover.take : Effect.succeedNone, (live) =>
           Option.isSome(live)
             ? live.value
-            : Option.getOrElse(replay(outcome), () => alone))
+            : Effect.flatMap(replay(outcome), Option.match({ onNone: () => alone, onSome: Effect.succeed })))
       ),
       Effect.ensuring(handover.leave)
     )
@@ -136,7 +139,7 @@ export const client =
         const asks = Effect.flatMap(Effect.serviceOption(FetchHttpClient.RequestInit), (init) => {
           const asked = Client.asked(request, settings.key?.(request), init)
           return Effect.map(
-            shareUnlessWithin("http-client/1", asked, settings.vary),
+            shareUnlessWithin("http-client/2", asked, settings.ignored),
             (shared) => [shared, asked] as const
           )
         })
@@ -160,9 +163,9 @@ export const client =
       }))
     })
 
-const shareUnlessWithin = (namespace: Request.Namespace, asked: Request.Asked, vary: ReadonlyArray<string>) =>
+const shareUnlessWithin = (namespace: Request.Namespace, asked: Request.Asked, ignored: Request.Ignored) =>
   Effect.zipWith(
-    Request.share(namespace, asked, vary),
+    Request.share(namespace, asked, ignored),
     FiberRef.get(within),
     (shared, ids) => Option.filter(shared, ({ id }) => !ids.includes(id))
   )
@@ -176,7 +179,7 @@ export const middleware = (options: HttpFanout.Options<HttpServerRequest.HttpSer
     const settings = decoded.right
     return Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => {
       const asked = Server.asked(request, settings.key?.(request))
-      return Effect.flatMap(shareUnlessWithin("http-server/1", asked, settings.vary), (shared) => {
+      return Effect.flatMap(shareUnlessWithin("http-server/2", asked, settings.ignored), (shared) => {
         if (Option.isNone(shared)) return app
         return Effect.flatMap(Tag, (dlock) =>
           Effect.flatMap(

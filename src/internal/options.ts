@@ -108,6 +108,15 @@ export const payloadBytes = (name: string, input: number): Either.Either<number,
     ? Either.right(input)
     : mistake(name, `a whole number from 1 to ${payloadBytesMax}`, input)
 
+/** Names of headers, and patterns of such names. */
+export const headerNames = (
+  name: string,
+  input: ReadonlyArray<string | RegExp>
+): Either.Either<ReadonlyArray<string | RegExp>, Mistake> =>
+  Array.isArray(input) && input.every((one) => typeof one === "string" || one instanceof RegExp)
+    ? Either.right(input)
+    : mistake(name, "a list of names of headers, or patterns of them", input)
+
 /** The options of one call of `fanout` or `push`, on top of the layer's. */
 export const decodeFanout = (
   options: Fanout.Options | undefined,

@@ -65,29 +65,55 @@ const asksOf = (world: World, one: (url: string) => Request, other: (url: string
 const { get, head } = HttpClientRequest
 const { setHeader } = HttpClientRequest
 
+/** Of what says who asks, or what for, some. */
+const tellingApart = [
+  "Authorization",
+  "Cookie",
+  "Proxy-Authorization",
+  "Private-Token",
+  "X-Api-Key",
+  "X-Tenant-Id",
+  "X-Forwarded-For",
+  "Accept",
+  "If-None-Match",
+  "Cache-Control",
+  "Baggage",
+  "Anything-Else"
+]
+
+/** `fetch` sends these by itself. */
+const notForFetch = ["connection", "keep-alive", "proxy-connection", "te"]
+
 const differ: ReadonlyArray<readonly [string, (url: string) => Request, (url: string) => Request, Options?]> = [
   ["another path", (url) => get(`${url}/a`), (url) => get(`${url}/b`)],
   ["another query", (url) => get(`${url}/?a=1`), (url) => get(`${url}/?a=2`)],
   ["another order of the query", (url) => get(`${url}/?a=1&b=2`), (url) => get(`${url}/?b=2&a=1`)],
   ["another method", (url) => get(url), (url) => head(url)],
   ["another method under one key", (url) => get(url), (url) => head(url), { key: () => "one" }],
-  [
-    "another value of a header in `vary`",
-    (url) => get(url).pipe(setHeader("Accept", "a")),
-    (url) => get(url).pipe(setHeader("accept", "b")),
-    { vary: ["ACCEPT"] }
-  ],
-  [
-    "another secret of a header in `vary`",
-    (url) => get(url).pipe(setHeader("Authorization", "a")),
-    (url) => get(url).pipe(setHeader("Authorization", "b")),
-    { vary: ["authorization"] }
-  ],
-  ...["Authorization", "Cookie", "Proxy-Authorization", "X-Api-Key", "Range", "If-None-Match"].map((name) =>
-    [`the same ${name} that nothing names`, (url: string) => get(url).pipe(setHeader(name, "bytes=0-1")), (
-      url: string
-    ) => get(url).pipe(setHeader(name, "bytes=0-1"))] as const
+  ...tellingApart.map((name) =>
+    [
+      `another ${name}`,
+      (url: string) => get(url).pipe(setHeader(name, "a")),
+      (url: string) => get(url).pipe(setHeader(name, "b"))
+    ] as const
   ),
+  ["a header that the other has not", (url) => get(url).pipe(setHeader("Accept", "")), (url) => get(url)],
+  [
+    "the same values of other headers",
+    (url) => get(url).pipe(setHeader("a", "x"), setHeader("b", "y")),
+    (url) => get(url).pipe(setHeader("a", "y"), setHeader("b", "x"))
+  ],
+  [
+    "one of the headers in `ignore`, and of one beside it,",
+    (url) => get(url).pipe(setHeader("X-Seen", "a"), setHeader("X-Seen-By", "a")),
+    (url) => get(url).pipe(setHeader("X-Seen", "b"), setHeader("X-Seen-By", "b")),
+    { ignore: ["X-Seen"] }
+  ],
+  [
+    "the same Range",
+    (url) => get(url).pipe(setHeader("Range", "bytes=0-1")),
+    (url) => get(url).pipe(setHeader("range", "bytes=0-1"))
+  ],
   [
     "no-store",
     (url) => get(url).pipe(setHeader("Cache-Control", "max-age=0, no-store")),
@@ -100,12 +126,21 @@ const differ: ReadonlyArray<readonly [string, (url: string) => Request, (url: st
 const same: ReadonlyArray<readonly [string, (url: string) => Request, (url: string) => Request, Options?]> = [
   ["parameters that were added elsewhere", (url) => get(`${url}/?a=1`), (url) => get(url, { urlParams: { a: 1 } })],
   ["another fragment", (url) => get(`${url}/#a`), (url) => get(`${url}/#b`)],
-  ["another value of a header that nothing names", (url) => get(url).pipe(setHeader("x", "a")), (url) => get(url)],
+  ...tellingApart.map((name) =>
+    [
+      `the same ${name}`,
+      (url: string) => get(url).pipe(setHeader(name, "a"), setHeader("Accept-Language", "no")),
+      (url: string) => get(url).pipe(setHeader("accept-language", "no"), setHeader(name.toLowerCase(), "a"))
+    ] as const
+  ),
+  ...HttpFanout.harmlessHeaders.filter((name) => !notForFetch.includes(name)).map((name) =>
+    [`another ${name}`, (url: string) => get(url).pipe(setHeader(name, "a")), (url: string) => get(url)] as const
+  ),
   [
-    "the same secret, named by `vary`",
-    (url) => get(url).pipe(setHeader("Authorization", "a")),
-    (url) => get(url).pipe(setHeader("authorization", "a")),
-    { vary: ["Authorization"] }
+    "another value of headers in `ignore`",
+    (url) => get(url).pipe(setHeader("X-Seen", "a"), setHeader("Cookie", "a"), setHeader("X-Forwarded-For", "a")),
+    (url) => get(url).pipe(setHeader("x-seen", "b"), setHeader("X-Forwarded-Port", "b")),
+    { ignore: ["x-SEEN", "cookie", /^x-forwarded-/g] }
   ],
   ["the same `key`", (url) => get(`${url}/a`).pipe(setHeader("Cookie", "a")), (url) => get(`${url}/b`), {
     key: () => `k${"e".repeat(5000)}y\ud800`
@@ -149,11 +184,13 @@ export const clientSuite = (world: World) => {
 
     test("no secret is part of an id", () =>
       Effect.gen(function*() {
-        const clients = yield* twoClients(world, { vary: ["authorization", "accept"] })
+        const clients = yield* twoClients(world)
         const upstream = yield* listen((_, response) => void response.end(), true)
-        yield* clients.a.execute(get(upstream.url).pipe(setHeader("Authorization", "Bearer hush")))
-        assert.strictEqual(clients.seen.ids.length, 1)
-        assert.notInclude(clients.seen.ids[0], "hush")
+        const withSecret = (header: string) => clients.a.execute(get(upstream.url).pipe(setHeader(header, "hush")))
+        yield* withSecret("Authorization")
+        yield* withSecret("x-own-secret")
+        assert.strictEqual(new Set(clients.seen.ids).size, 2)
+        for (const id of clients.seen.ids) assert.notInclude(id, "hush")
       }))
 
     test("a path that was put before the url by the client is part of it", () =>
@@ -288,7 +325,7 @@ export const clientSuite = (world: World) => {
       Effect.gen(function*() {
         const clients = yield* twoClients(world)
         const upstream = yield* listen((request) => void request.socket.destroy())
-        const other = get(upstream.url).pipe(setHeader("x-other", "1"))
+        const other = get(upstream.url).pipe(setHeader("user-agent", "other"))
         const fibers = yield* together(clients, upstream, get(upstream.url), [other])
         for (const [i, fiber] of fibers.entries()) {
           const error = yield* Effect.flip(Fiber.join(fiber))
@@ -417,17 +454,34 @@ export const clientSuite = (world: World) => {
         assert.sameMembers(cookies, ["id=1", "id=2", "id=3"])
       }))
 
-    test("by Vary, who would have got another one asks; who would not does not", () =>
+    for (const name of ["user-agent", "cookie"]) {
+      test(`by Vary: ${name}, which is ignored, who would have got another one asks; who would not does not`, () =>
+        Effect.gen(function*() {
+          const clients = yield* twoClients(world, { ignore: ["Cookie"] })
+          const upstream = yield* listen((request, response) => {
+            response.setHeader("vary", `Accept-Language, ${name}`)
+            response.end(request.headers[name])
+          })
+          const as = (who: string) => get(upstream.url).pipe(setHeader(name, who))
+          const fibers = yield* together(clients, upstream, as("one"), [as("one"), as("other")])
+          const texts = yield* Effect.forEach(fibers, (fiber) => Effect.flatMap(Fiber.join(fiber), (_) => _.text))
+          assert.deepStrictEqual(texts, ["one", "one", "other", "one", "other"])
+          assert.strictEqual(upstream.requests.length, 3)
+        }))
+    }
+
+    test("by its encoding: who cannot read it asks", () =>
       Effect.gen(function*() {
         const clients = yield* twoClients(world)
         const upstream = yield* listen((request, response) => {
-          response.setHeader("vary", "Accept-Language, Accept-Encoding")
-          response.end(request.headers["accept-language"])
+          const encoding = request.headers["accept-encoding"]
+          if (encoding === "own") response.setHeader("content-encoding", encoding)
+          response.end(encoding)
         })
-        const inLanguage = (language: string) => get(upstream.url).pipe(setHeader("accept-language", language))
-        const fibers = yield* together(clients, upstream, inLanguage("no"), [inLanguage("no"), inLanguage("fi")])
+        const reading = (encoding: string) => get(upstream.url).pipe(setHeader("accept-encoding", encoding))
+        const fibers = yield* together(clients, upstream, reading("own"), [reading("own"), reading("identity")])
         const texts = yield* Effect.forEach(fibers, (fiber) => Effect.flatMap(Fiber.join(fiber), (_) => _.text))
-        assert.deepStrictEqual(texts, ["no", "no", "fi", "no", "fi"])
+        assert.deepStrictEqual(texts, ["own", "own", "identity", "own", "identity"])
         assert.strictEqual(upstream.requests.length, 3)
       }))
 
@@ -479,20 +533,38 @@ export const clientSuite = (world: World) => {
             Effect.provideService(FetchHttpClient.RequestInit, { headers: { Authorization: who } })
           )
         assert.deepStrictEqual(yield* Effect.all([as(a, "one"), as(b, "two")], { concurrency: 2 }), ["one", "two"])
-        assert.strictEqual(seen.ids.length, 0)
+        assert.strictEqual(new Set(seen.ids).size, 2)
+        for (const id of seen.ids) assert.notInclude(id, "one")
+      }))
+
+    test("what else the program gives to fetch itself counts, and an object in it is for one", () =>
+      Effect.gen(function*() {
+        const { a, seen } = yield* twoClients(world)
+        const upstream = yield* listen((_, response) => void response.end("x"), true)
+        const having = (init: RequestInit) =>
+          Effect.provideService(a.get(upstream.url), FetchHttpClient.RequestInit, init)
+        yield* having({ redirect: "manual", mode: "cors" })
+        yield* having({ mode: "cors", redirect: "manual" })
+        yield* having({ redirect: "follow", mode: "cors" })
+        yield* having({})
+        assert.strictEqual(new Set(seen.ids).size, 3)
+        yield* having({ signal: new AbortController().signal })
+        yield* having({ credentials: "include" })
+        assert.strictEqual(seen.ids.length, 4)
+        assert.strictEqual(upstream.requests.length, 6)
       }))
 
     test("a header that the program gives to fetch itself is one that a response may vary by", () =>
       Effect.gen(function*() {
         const { a, b, seen } = yield* twoClients(world)
         const upstream = yield* listen((request, response) => {
-          response.setHeader("vary", "accept-language")
-          response.end(request.headers["accept-language"])
+          response.setHeader("vary", "user-agent")
+          response.end(request.headers["user-agent"])
         })
-        const inWords = (client: HttpClient.HttpClient, language: string) =>
+        const inWords = (client: HttpClient.HttpClient, agent: string) =>
           client.get(upstream.url).pipe(
             Effect.flatMap((response) => response.text),
-            Effect.provideService(FetchHttpClient.RequestInit, { headers: { "Accept-Language": language } }),
+            Effect.provideService(FetchHttpClient.RequestInit, { headers: { "User-Agent": agent } }),
             Effect.fork
           )
         const one = yield* inWords(a, "de")

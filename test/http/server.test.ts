@@ -1,29 +1,53 @@
 import type { HttpServerRequest } from "@effect/platform"
+import { HttpServerResponse } from "@effect/platform"
 import { assert, it } from "@effect/vitest"
-import { Effect, Option } from "effect"
+import { Effect, Exit, Option } from "effect"
+import { readFileSync } from "node:fs"
+import * as HttpFanout from "../../src/HttpFanout.js"
 import * as Request from "../../src/internal/http/request.js"
 import * as Server from "../../src/internal/http/server.js"
 import { serverSuite, withoutRedis } from "./server.js"
 import { worlds } from "./world.js"
+
+const idOf = (host: string, originalUrl: string) => {
+  // SAFETY: all that is read of a request.
+  const request = { method: "GET", originalUrl, headers: { host } } as unknown as HttpServerRequest.HttpServerRequest
+  const shared = Request.share("http-server/2", Server.asked(request, undefined), Request.ignoring([]))
+  return Effect.map(shared, (shared) => Option.getOrUndefined(shared)?.id)
+}
 
 for (const world of worlds) serverSuite(world)
 withoutRedis()
 
 it.effect("a host is no way to pass for another url: with a slash in it nothing is shared", () =>
   Effect.gen(function*() {
-    const idOf = (host: string, originalUrl: string) => {
-      // SAFETY: all that is read of a request.
-      const request = {
-        method: "GET",
-        originalUrl,
-        headers: { host }
-      } as unknown as HttpServerRequest.HttpServerRequest
-      const shared = Request.share("http-server/1", Server.asked(request, undefined), [])
-      return Effect.map(shared, (shared) => Option.getOrUndefined(shared)?.id)
-    }
     assert.isString(yield* idOf("a.example:8080", "/api/users"))
     assert.notStrictEqual(yield* idOf("a", "/b"), yield* idOf("b", "/b"))
     for (const host of ["a/api", "a?x=", "a#", "a b", "a\\api", "user@a"]) {
       assert.isUndefined(yield* idOf(host, "/users"), host)
     }
   }))
+
+it.effect("a url is no way to pass for one with other headers: with a space in it nothing is shared", () =>
+  Effect.gen(function*() {
+    assert.isString(yield* idOf("a", "/b%20c"))
+    for (const url of ["/b c", "/b sha256:0123", "/b\u00a0c", "/b\nc"]) assert.isUndefined(yield* idOf("a", url), url)
+  }))
+
+it.effect("headers that are not named in a list are a defect that names the option", () =>
+  Effect.gen(function*() {
+    for (const ignore of ["cookie", [1], null]) {
+      const app = HttpFanout.middleware({ ignore: ignore as never })(Effect.succeed(HttpServerResponse.empty()))
+      const exit = yield* Effect.exit(app as Effect.Effect<unknown>)
+      assert(Exit.isFailure(exit) && exit.cause._tag === "Die")
+      assert.include(String(exit.cause.defect), "`ignore`")
+    }
+  }))
+
+it("the headers that do not count are those that docs/http.md names", () => {
+  const document = readFileSync(new URL("../../docs/http.md", import.meta.url), "utf8")
+  const table = /^\| header \|(.*?)\n\n/ms.exec(document)?.[1] ?? ""
+  const named = [...table.matchAll(/`([\w-]+)(: 0)?`/g)].map(([, name = ""]) => name.toLowerCase())
+  // `Vary` is a header of responses.
+  assert.sameMembers(named, [...HttpFanout.harmlessHeaders, "vary", "content-length"])
+})

@@ -32,6 +32,21 @@ const twoServers = (world: World, answer: Handler, options?: Options) =>
 const text = (body: string) => Effect.succeed(HttpServerResponse.text(body, { headers: { "x-custom": "yes" } }))
 const get = (path = "/", init?: RequestInit) => new Request(`http://shop.example${path}`, init)
 
+/** Of what says who asks, or what for, some. */
+const tellingApart = [
+  "Authorization",
+  "Cookie",
+  "Accept",
+  "Private-Token",
+  "X-Tenant-Id",
+  "X-Forwarded-User",
+  "X-Auth-Request-Email",
+  "X-Forwarded-For",
+  "X-Forwarded-Host",
+  "Forwarded",
+  "Origin"
+]
+
 export const serverSuite = (world: World): void => {
   const test = it.scopedLive
 
@@ -64,14 +79,14 @@ export const serverSuite = (world: World): void => {
       "another path": [get("/a"), get("/b")],
       "another host": [get("/"), new Request("http://other.example/")],
       "another method": [get("/"), get("/", { method: "HEAD" })],
-      "another value of a header in `vary`": [
-        get("/", { headers: { accept: "a" } }),
-        get("/", { headers: { accept: "b" } }),
-        { vary: ["Accept"] }
-      ],
-      "credentials that nothing names": [
-        get("/", { headers: { authorization: "x" } }),
-        get("/", { headers: { authorization: "x" } })
+      ...Object.fromEntries(tellingApart.map((name) => [
+        `another ${name}`,
+        [get("/", { headers: { [name]: "a" } }), get("/", { headers: { [name]: "b" } })]
+      ])),
+      "a user whom a proxy names, beside headers that are ignored": [
+        get("/", { headers: { "x-auth-request-email": "a", "x-forwarded-for": "a" } }),
+        get("/", { headers: { "x-auth-request-email": "b", "x-forwarded-for": "b" } }),
+        { ignore: ["X-Forwarded-For"] }
       ],
       "a method that changes something": [get("/", { method: "POST" }), get("/", { method: "POST" })]
     }
@@ -85,6 +100,39 @@ export const serverSuite = (world: World): void => {
           for (const response of yield* fiber) assert.strictEqual(response.status, 200)
         }))
     }
+
+    test("requests with the same headers share, whatever their trace, their browser, and what is in `ignore`", () =>
+      Effect.gen(function*() {
+        const { a, b, counts, gate, seen } = yield* twoServers(world, text("x"), { ignore: [/^x-forwarded-/] })
+        const from = (who: string) =>
+          get("/", {
+            headers: {
+              authorization: "the same",
+              "user-agent": who,
+              traceparent: `00-${who}`,
+              "x-request-id": who,
+              "content-length": "0",
+              "x-forwarded-for": who
+            }
+          })
+        const fiber = yield* Effect.fork(Effect.all([a(from("1")), a(from("2")), b(from("3"))], { concurrency: 3 }))
+        yield* until("all take part", () => seen.ids.length === 3 && seen.joins >= 2)
+        yield* gate.open
+        for (const response of yield* fiber) assert.strictEqual(response.status, 200)
+        assert.strictEqual(counts.runs, 1)
+      }))
+
+    test("processes that ignore other headers share nothing", () =>
+      Effect.gen(function*() {
+        const { services, seen } = yield* processes(world, 2)
+        const options: ReadonlyArray<Options> = [{ ignore: ["x-a", "X-B"] }, { ignore: ["x-b"] }]
+        for (const [i, dlock] of services.entries()) {
+          const guarded = Effect.provideService(HttpFanout.middleware(options[i])(text("x")), Dlock.Dlock, dlock)
+          const handle = HttpApp.toWebHandler(guarded)
+          for (const headers of [{}, { "x-b": "1" }]) yield* Effect.promise(() => handle(get("/", { headers })))
+        }
+        assert.deepStrictEqual(seen.ids.map((id) => seen.ids.indexOf(id)), [0, 0, 2, 2])
+      }))
 
     const failing = [
       ["fails", Effect.fail("no")],

@@ -18,13 +18,14 @@ import type { Asked, Shared } from "./request.js"
 type Request = HttpClientRequest.HttpClientRequest
 type Response = HttpClientResponse.HttpClientResponse
 
-/** `init` is what the program says to `fetch` beside the request: its headers are sent as well. */
+/** `init` is what the program says to `fetch` beside the request: its headers are sent as well, and its words count. */
 export const asked = (
   request: Request,
   key: Asked["key"],
   init: Option.Option<globalThis.RequestInit>
 ): Asked => {
-  const own = Option.getOrUndefined(init)
+  const { headers: added, ...others } = Option.getOrElse(init, (): globalThis.RequestInit => ({}))
+  const beside = Object.entries(others).filter(([, value]) => value !== undefined).sort()
   const made = UrlParams.makeUrl(request.url, request.urlParams, Option.none())
   const url = Either.getOrUndefined(made)
   // A fragment is not sent.
@@ -32,12 +33,14 @@ export const asked = (
   return {
     method: request.method,
     url: url?.href,
-    headers: own?.headers === undefined
+    headers: added === undefined
       ? request.headers
       // SAFETY: a record, or an iterable of pairs: `fromInput` reads all of these, as the platform's own fetch client has it.
-      : Headers.merge(Headers.fromInput(own.headers as Headers.Input), request.headers),
+      : Headers.merge(Headers.fromInput(added as Headers.Input), request.headers),
+    beside,
     hasBody: request.body._tag !== "Empty",
-    hasUser: url !== undefined && url.username + url.password !== "" || own?.credentials === "include",
+    isOpaque: url !== undefined && url.username + url.password !== "" || others.credentials === "include" ||
+      beside.some(([, value]) => Object(value) === value),
     key
   }
 }
@@ -51,35 +54,35 @@ type Made = Produced<Response, HttpClientError.HttpClientError>
 export const produce = <E extends HttpClientError.HttpClientError, R>(
   execute: Effect.Effect<Response, E, R>,
   request: Sent,
-  { named }: Shared,
+  { untold }: Shared,
   limits: Body.Limits
 ): Effect.Effect<Made, never, R | Scope.Scope> =>
   Effect.matchEffect(execute, {
-    onFailure: (error: HttpClientError.HttpClientError) => ofError(error, request, named, limits),
+    onFailure: (error: HttpClientError.HttpClientError) => ofError(error, request, untold, limits),
     onSuccess: (response) =>
-      Effect.catchAll(ofResponse(response, request, named, limits), (error) => ofError(error, request, named, limits))
+      Effect.catchAll(ofResponse(response, request, untold, limits), (error) => ofError(error, request, untold, limits))
   })
 
 const ofResponse = (
   response: Response,
   request: Sent,
-  named: Shared["named"],
+  untold: Shared["untold"],
   limits: Body.Limits
 ): Effect.Effect<Made, HttpClientError.ResponseError, Scope.Scope> => {
   const maxBytes = request.method === "HEAD" ? Infinity : limits.maxBytes
-  if (isForOne(response, named, maxBytes)) return Effect.succeed(notShared(Effect.succeed(response)))
-  return Effect.map(bodyOf(response, limits), (body) => {
+  if (isForOne(response, untold, maxBytes)) return Effect.succeed(notShared(Effect.succeed(response)))
+  return Effect.flatMap(bodyOf(response, limits), (body): Effect.Effect<Made> => {
     if (body._tag === "Long") {
       const { headers, status } = response
       const web = new globalThis.Response(Stream.toReadableStream(body.stream), { status, headers })
-      return notShared(Effect.succeed(HttpClientResponse.fromWeb(response.request, web)))
+      return Effect.succeed(notShared(Effect.succeed(HttpClientResponse.fromWeb(response.request, web))))
     }
-    return { outcome: toOutcome(response, request, named, body.bytes) }
+    return toOutcome(response, request, untold, body.bytes)
   })
 }
 
-const isForOne = (response: Response, named: Shared["named"], maxBytes: number): boolean =>
-  Outcome.isForOne(response, maxBytes, named) || !Cookies.isEmpty(response.cookies)
+const isForOne = (response: Response, untold: Shared["untold"], maxBytes: number): boolean =>
+  Outcome.isForOne(response, maxBytes, untold) || !Cookies.isEmpty(response.cookies)
 
 const bodyOf = (response: Response, limits: Body.Limits) =>
   Effect.catchIf(
@@ -91,20 +94,23 @@ const bodyOf = (response: Response, limits: Body.Limits) =>
 const toOutcome = (
   { headers, status }: Response,
   request: Sent,
-  named: Shared["named"],
+  untold: Shared["untold"],
   body: Uint8Array | null
-): Outcome.Response => ({
-  _tag: "Response",
-  status,
-  headers: Outcome.endToEnd(body === null ? headers : ofBytes(headers, body)),
-  body,
-  vary: Outcome.variants(headers, request.headers, named)
-})
+): Effect.Effect<{ readonly outcome: Outcome.Response }> =>
+  Effect.map(Outcome.variants(headers, request.headers, untold), (vary) => ({
+    outcome: {
+      _tag: "Response",
+      status,
+      headers: Outcome.endToEnd(body === null ? headers : ofBytes(headers, body)),
+      body,
+      vary
+    }
+  }))
 
 const ofError = (
   error: HttpClientError.HttpClientError,
   request: Sent,
-  named: Shared["named"],
+  untold: Shared["untold"],
   limits: Body.Limits
 ): Effect.Effect<Made, never, Scope.Scope> => {
   if (error._tag === "RequestError") {
@@ -112,10 +118,10 @@ const ofError = (
   }
   const { reason, response } = error
   // A body that broke off, or was read already, is no body, and never too long.
-  if (isForOne(response, named, Infinity)) return Effect.succeed(notShared(Effect.fail(error)))
+  if (isForOne(response, untold, Infinity)) return Effect.succeed(notShared(Effect.fail(error)))
   const shared: Effect.Effect<Made, never, Scope.Scope> = Effect.catchAll(
-    reason === "StatusCode" ? ofResponse(response, request, named, limits) : Effect.fail(error),
-    () => Effect.succeed({ outcome: toOutcome(response, request, named, null) })
+    reason === "StatusCode" ? ofResponse(response, request, untold, limits) : Effect.fail(error),
+    () => toOutcome(response, request, untold, null)
   )
   return Effect.map(shared, ({ live, outcome }): Made =>
     outcome._tag === "Response"
@@ -174,28 +180,24 @@ export const replay = (
   request: Request,
   { headers }: Sent,
   outcome: Outcome.Outcome
-): Option.Option<Effect.Effect<Response, HttpClientError.HttpClientError>> => {
+): Effect.Effect<Option.Option<Response>, HttpClientError.HttpClientError> => {
   switch (outcome._tag) {
     case "Alone":
-      return Option.none()
+      return Effect.succeedNone
     case "Response":
-      return Outcome.suits(outcome, headers)
-        ? Option.some(Effect.sync(() => toResponse(request, outcome)))
-        : Option.none()
-    case "RequestError":
-      return Option.some(
-        Effect.suspend(() =>
-          Effect.fail(new HttpClientError.RequestError({ request, reason: outcome.reason, ...words(outcome) }))
-        )
+      return Effect.map(
+        Outcome.suits(outcome, headers),
+        (suits) => suits ? Option.some(toResponse(request, outcome)) : Option.none()
       )
+    case "RequestError":
+      return Effect.fail(new HttpClientError.RequestError({ request, reason: outcome.reason, ...words(outcome) }))
     case "ResponseError": {
       const { reason } = outcome
-      return Outcome.suits(outcome.response, headers)
-        ? Option.some(Effect.suspend(() => {
-          const response = toResponse(request, outcome.response)
-          return Effect.fail(new HttpClientError.ResponseError({ request, response, reason, ...words(outcome) }))
-        }))
-        : Option.none()
+      return Effect.flatMap(Outcome.suits(outcome.response, headers), (suits) => {
+        if (!suits) return Effect.succeedNone
+        const response = toResponse(request, outcome.response)
+        return Effect.fail(new HttpClientError.ResponseError({ request, response, reason, ...words(outcome) }))
+      })
     }
   }
 }

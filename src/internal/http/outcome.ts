@@ -5,7 +5,7 @@
  */
 import * as Effect from "effect/Effect"
 import * as Schema from "effect/Schema"
-import { listed } from "./request.js"
+import { listed, type Shared, valueOf } from "./request.js"
 
 /** An error, with the errors that caused it. */
 interface Cause {
@@ -28,7 +28,7 @@ export const Response = Schema.TaggedStruct("Response", {
   headers: Schema.Array(Schema.Tuple(Schema.String, Schema.String)),
   /** Null when there is none, which is less than an empty one. */
   body: Schema.NullOr(Schema.Uint8ArrayFromBase64),
-  /** What the request said in the headers that the response depends on and the id does not name. */
+  /** What the request said in the headers that the response depends on and the id does not tell apart. */
   vary: Schema.Array(Schema.Tuple(Schema.String, Schema.NullOr(Schema.String))),
   /** Whether it was taken from a handler that was about to send it by itself. */
   served: Schema.optionalWith(Schema.Boolean, { exact: true })
@@ -117,14 +117,14 @@ const endless = ["text/event-stream", "multipart/x-mixed-replace"]
 export const isForOne = (
   { headers, status }: { readonly headers: Headers; readonly status: number },
   maxBytes: number,
-  named: ReadonlyArray<string> | undefined
+  untold: Shared["untold"]
 ): boolean => {
   const type = headers["content-type"]?.toLowerCase() ?? ""
   const control = listed(headers["cache-control"]).map((part) => part.replace(/=.*/, ""))
   return status < 200 || status > 599 || headers["set-cookie"] !== undefined ||
     endless.some((one) => type.startsWith(one)) ||
     control.includes("no-store") || control.includes("private") ||
-    (named !== undefined && listed(headers["vary"]).includes("*")) ||
+    (untold !== undefined && listed(headers["vary"]).includes("*")) ||
     (headers["content-encoding"] === undefined && Number(headers["content-length"] ?? 0) > maxBytes) ||
     !isWritable(headers)
 }
@@ -153,12 +153,15 @@ const saysStale = ({ headers }: Response): boolean =>
 export const variants = (
   response: Headers,
   request: Headers,
-  named: ReadonlyArray<string> | undefined
-): Response["vary"] =>
-  named === undefined
-    ? []
-    : listed(response["vary"]).filter((name) => !named.includes(name)).map((name) => [name, request[name] ?? null])
+  untold: Shared["untold"]
+): Effect.Effect<Response["vary"]> => {
+  if (untold === undefined) return Effect.succeed([])
+  // Whoever sends an encoded body has chosen the encoding, whether or not it says so.
+  const encoding = response["content-encoding"] === undefined ? [] : ["accept-encoding"]
+  const names = new Set([...listed(response["vary"]), ...encoding].filter(untold))
+  return Effect.forEach(names, (name) => Effect.map(valueOf(request, name), (value) => [name, value] as const))
+}
 
 /** Whether it would have been chosen for this request too. */
-export const suits = ({ vary }: Response, request: Headers): boolean =>
-  vary.every(([name, value]) => (request[name] ?? null) === value)
+export const suits = ({ vary }: Response, request: Headers): Effect.Effect<boolean> =>
+  Effect.every(vary, ([name, value]) => Effect.map(valueOf(request, name), (own) => own === value))

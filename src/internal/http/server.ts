@@ -1,5 +1,6 @@
 /** The server's side: a handler's response becomes an outcome, and an outcome a response. */
 import * as Cookies from "@effect/platform/Cookies"
+import * as Headers from "@effect/platform/Headers"
 import * as HttpApp from "@effect/platform/HttpApp"
 import * as HttpBody from "@effect/platform/HttpBody"
 import * as HttpServerError from "@effect/platform/HttpServerError"
@@ -30,14 +31,17 @@ const isHost = (host: string): boolean => /^[^\s/?#@\\]*$/.test(host)
 
 /** A server with several names may say something else under each. */
 export const asked = (request: Request, key: Asked["key"]): Asked => {
-  const { headers, method, originalUrl } = request
-  const host = headers["host"] ?? ""
+  const { method, originalUrl } = request
+  const { host = "", ...others } = request.headers
+  const isPath = originalUrl.startsWith("/")
+  const headers = isPath ? Headers.fromInput(others) : request.headers
   return {
     method,
-    url: !originalUrl.startsWith("/") ? originalUrl : isHost(host) ? `//${host}${originalUrl}` : undefined,
+    url: !isPath ? originalUrl : isHost(host) ? `//${host}${originalUrl}` : undefined,
     headers,
+    beside: [],
     hasBody: headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0,
-    hasUser: /^\w+:\/\/[^/?#]*@/.test(originalUrl),
+    isOpaque: /^\w+:\/\/[^/?#]*@/.test(originalUrl),
     key
   }
 }
@@ -96,26 +100,26 @@ export const finish = (
 export const produce = <E, R>(
   app: HttpApp.Default<E, R>,
   request: Request,
-  { named }: Shared,
+  { untold }: Shared,
   limits: Body.Limits
 ): HttpApp.HttpApp<Produced<Given, never>, never, R | Scope.Scope> =>
   Effect.flatMap(respond(app, request), (given) => {
     const { response, served } = given
-    if (Outcome.isForOne(response, limits.maxBytes, named) || !Cookies.isEmpty(response.cookies)) {
+    if (Outcome.isForOne(response, limits.maxBytes, untold) || !Cookies.isEmpty(response.cookies)) {
       return Effect.succeed(notShared(Effect.succeed(given)))
     }
     return Effect.catchAllCause(
-      Effect.map(bodyOf(response.body, limits), (body): Produced<Given, never> => {
-        if (body === undefined) return notShared(Effect.succeed(given))
+      Effect.flatMap(bodyOf(response.body, limits), (body): Effect.Effect<Produced<Given, never>> => {
+        if (body === undefined) return Effect.succeed(notShared(Effect.succeed(given)))
         if (body?._tag === "Long") {
           const { contentLength, contentType } = response.body
           const stream = HttpBody.stream(body.stream, contentType, contentLength)
-          return notShared(Effect.succeed({ response: HttpServerResponse.setBody(response, stream), served }))
+          const rest = { response: HttpServerResponse.setBody(response, stream), served }
+          return Effect.succeed(notShared(Effect.succeed(rest)))
         }
-        return { outcome: toOutcome(given, request, named, body?.bytes ?? null) }
+        return toOutcome(given, request, untold, body?.bytes ?? null)
       }),
-      (cause) =>
-        Effect.map(ofCause(cause), (response) => ({ outcome: toOutcome({ response, served }, request, named, null) }))
+      (cause) => Effect.flatMap(ofCause(cause), (response) => toOutcome({ response, served }, request, untold, null))
     )
   })
 
@@ -144,31 +148,38 @@ const bodyOf = (
 const toOutcome = (
   { response, served }: Given,
   request: Request,
-  named: Shared["named"],
+  untold: Shared["untold"],
   body: Uint8Array | null
-): Outcome.Response => ({
-  _tag: "Response",
-  status: response.status,
-  ...response.statusText === undefined ? {} : { statusText: response.statusText },
-  headers: Outcome.endToEnd(response.headers),
-  body,
-  vary: Outcome.variants(response.headers, request.headers, named),
-  ...served ? { served } : {}
-})
+): Effect.Effect<{ readonly outcome: Outcome.Response }> =>
+  Effect.map(Outcome.variants(response.headers, request.headers, untold), (vary) => ({
+    outcome: {
+      _tag: "Response",
+      status: response.status,
+      ...response.statusText === undefined ? {} : { statusText: response.statusText },
+      headers: Outcome.endToEnd(response.headers),
+      body,
+      vary,
+      ...served ? { served } : {}
+    }
+  }))
 
 /** The outcome for one of those who asked; none when it does not suit the request. */
-export const replay = (request: Request, outcome: Outcome.Outcome): Option.Option<Effect.Effect<Given>> => {
-  if (outcome._tag !== "Response" || !Outcome.suits(outcome, request.headers)) return Option.none()
-  const { body, served = false, status, statusText } = outcome
-  const headers = Object.fromEntries(outcome.headers)
+export const replay = (request: Request, outcome: Outcome.Outcome): Effect.Effect<Option.Option<Given>> =>
+  outcome._tag !== "Response" ? Effect.succeedNone : Effect.map(
+    Outcome.suits(outcome, request.headers),
+    (suits) => suits ? Option.some(toGiven(outcome)) : Option.none()
+  )
+
+const toGiven = ({ body, headers: pairs, served = false, status, statusText }: Outcome.Response): Given => {
+  const headers = Object.fromEntries(pairs)
   const contentType = headers["content-type"]
   const options = { status, statusText, headers }
-  return Option.some(Effect.sync(() => ({
+  return {
     served,
     response: body === null
       ? HttpServerResponse.empty(options)
       : contentType === undefined
       ? HttpServerResponse.raw(body, options)
       : HttpServerResponse.uint8Array(body, { ...options, contentType })
-  })))
+  }
 }
