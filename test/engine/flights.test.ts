@@ -430,6 +430,26 @@ describe("a flight that is followed", () => {
       assert.strictEqual(yield* payloadOf(after.fiber), "y")
     }))
 
+  for (const [how, finishedAt] of [["ahead", 1_200 + 5_000], ["back", 1_200]] as const) {
+    it.scoped(`R32: who comes after the end is in the next flight, when the server's clock steps and the message is late: ${how}`, () =>
+      Effect.gen(function*() {
+        const { call, clock, join, send } = yield* setup
+        const early = yield* call()
+        const asked = yield* join.next
+        asked.reply(follows())
+        yield* TestClock.adjust(1_200)
+        // It ends on the server. What is known of its clock here was learned before it stepped ahead, or after it stepped back.
+        if (how === "back") clock.serverIsAhead(-5_000)
+        yield* TestClock.adjust(200)
+        const after = yield* call()
+        yield* TestClock.adjust(100)
+        yield* send({ ...outcome("x", finishedAt), token: asked.input.token })
+        assert.strictEqual(yield* payloadOf(early.fiber), "x")
+        assert.isTrue(yield* isWaiting(after.fiber))
+        yield* join.next
+      }))
+  }
+
   it.scoped("R32: an answer that found it under way proves that those who came before were in time", () =>
     Effect.gen(function*() {
       const { call, join, refresh, send } = yield* setup

@@ -70,6 +70,7 @@ export const setup = Effect.gen(function*() {
   const refuse = verb<Part, void>()
   const leave = verb<Part, void>()
   const fetch = verb<Part, Outcome | Gone>()
+  let ahead = 0
   const store: FlightStore = {
     inbox,
     probe: Effect.void,
@@ -79,7 +80,13 @@ export const setup = Effect.gen(function*() {
     refuse: refuse.call,
     leave: leave.call,
     fetch: fetch.call,
-    serverMillisAtMost: (localMillis) => localMillis + 1
+    serverMillisAtMost: (localMillis) => localMillis + 1 + ahead
+  }
+  /** What the store has learned of the server's clock last. */
+  const clock = {
+    serverIsAhead: (millis: number) => {
+      ahead = millis
+    }
   }
   let tokens = 0
   const flights = yield* Flights.make({
@@ -143,7 +150,7 @@ export const setup = Effect.gen(function*() {
           )
       }
     })
-  return { flights, join, refresh, finish, refuse, leave, fetch, send, call }
+  return { flights, join, refresh, finish, refuse, leave, fetch, send, call, clock }
 })
 
 export const leads = (followers = 0, remainingMillis = ttlMillis) =>

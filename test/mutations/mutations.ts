@@ -430,6 +430,12 @@ const model = [
   ]),
   ...inFile("src/internal/engine/flights.ts", [
     [
+      "an outcome from the server's future is judged by its time",
+      "R32",
+      "landing.finishedAt > this.store.serverMillisAtMost(this.keeper.now())",
+      "landing.finishedAt === Infinity"
+    ],
+    [
       "who comes after the end is in the flight",
       "R32",
       "if (state._tag === \"Finishing\" || state._tag === \"Fetching\" || state._tag === \"Ended\") {",

@@ -42,7 +42,7 @@ export interface Landing {
 export const own = ({ payload }: Produced): Landing => ({
   payload,
   provenAt: Infinity,
-  finishedAt: Infinity,
+  finishedAt: -Infinity,
   keptFor: undefined
 })
 

@@ -134,7 +134,9 @@ export const join = (flight: Flight, call: Call, request: JoinRequest, inbox: st
     ![flight.followers, flight.served, flight.buried, flight.done].some((entries) => entries.has(token))
   if (isNew) {
     const kept = keepMillis > 0 ? flight.kept?.outcome : undefined
-    if (kept && call.nowMillis - kept.finishedAt <= keepMillis) return { _tag: "Kept", payload: kept.payload }
+    // One that lies in the future is of no age: the clock went back.
+    const age = kept ? call.nowMillis - kept.finishedAt : -1
+    if (kept && age >= 0 && age <= keepMillis) return { _tag: "Kept", payload: kept.payload }
     if (isLed(flight, call.nowMillis)) {
       const { notAfter, nowMillis } = call
       flight.followers.set(token, { inbox, notAfter, until: nowMillis + Math.ceil(ttlMillis) })

@@ -77,7 +77,9 @@ end
 
 local entry = read(flight, token)
 local kept = not entry and keep > 0 and flight.kept and read(flight, flight.kept)
-local payload = kept and now - tonumber(kept.rest) <= keep and call("HGET", flight.outcomes, flight.kept)
+-- One that lies in the future is of no age: this server's clock went back.
+local age = kept and now - tonumber(kept.rest)
+local payload = age and age >= 0 and age <= keep and call("HGET", flight.outcomes, flight.kept)
 local reply
 if payload then
   reply = { "kept", payload }
