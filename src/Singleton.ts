@@ -38,7 +38,7 @@ export interface Options extends Pick<Lock.Options, "ttl" | "wait" | "metadata">
   readonly hold?: Duration.DurationInput | undefined
   /**
    * Kept up to date with who leads: at once for this process, with each heartbeat (every third of `ttl`) for others;
-   * `None` while nobody is known to. Follow it with `changes`.
+   * `None` while nobody is known to, and from the end of this call on. Follow it with `changes`.
    */
   readonly leader?: SubscriptionRef.SubscriptionRef<Option.Option<Leader>> | undefined
 }

@@ -62,12 +62,12 @@ const lead = <A, E, R>(
 ): Effect.Effect<Exit.Exit<A, E> | typeof lost, LockAcquisitionError | BackendError, R> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function*() {
-      const lease = yield* engine.acquire(request, restore)
+      const lease = yield* Effect.onError(engine.acquire(request, restore), () => leader.onNobody)
       const since = engine.keeper.now()
       yield* Reentrancy.note(lease)
       leader.onSelf(lease, request.terms.metadata)
       const exit = yield* Effect.exit(restore(guard(engine, lease, effect)))
-      leader.onHolder(undefined)
+      yield* leader.onNobody
       const left = hold - (engine.keeper.now() - since)
       const { state } = lease
       // What was lost was given back when it was.
@@ -85,6 +85,8 @@ const lead = <A, E, R>(
 interface Follower {
   readonly onHolder: (holder: Holder | undefined) => void
   readonly onSelf: (lease: Lease, metadata: string) => void
+  /** Nobody is known from here on: this process neither leads nor waits. */
+  readonly onNobody: Effect.Effect<void>
 }
 
 const follow = (ref: Singleton.Options["leader"]): Effect.Effect<Follower> =>
@@ -102,6 +104,7 @@ const follow = (ref: Singleton.Options["leader"]): Effect.Effect<Follower> =>
           }))
         ),
       onSelf: ({ state }, metadata) =>
-        set(Option.some({ fencingToken: state._tag === "Held" ? state.fences[0] ?? 0 : 0, metadata, isSelf: true }))
+        set(Option.some({ fencingToken: state._tag === "Held" ? state.fences[0] ?? 0 : 0, metadata, isSelf: true })),
+      onNobody: ref === undefined ? Effect.void : SubscriptionRef.set(ref, Option.none())
     }
   })

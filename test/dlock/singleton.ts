@@ -211,8 +211,23 @@ export const singleton = ({ elapse, makeServer, name, test, ttlMillis }: World):
         yield* see(refB, "one", false)
         yield* Fiber.interrupt(one)
         yield* see(refB, "two", true)
-        assert.deepStrictEqual(yield* refA.get, none)
+        assert.isTrue(Option.isNone(yield* refA.get))
         yield* Fiber.interrupt(two)
+      }))
+
+    test("the leader ref says that nobody is known any more, when this one stops standing: interrupted, or out of time", () =>
+      Effect.gen(function*() {
+        const { a, b, key } = yield* setup
+        yield* a.dlock.once(key, { metadata: "one" })
+        for (const end of ["interrupted", "out of time"]) {
+          const ref = yield* SubscriptionRef.make<Option.Option<Singleton.Leader>>(Option.none())
+          const wait = end === "interrupted" ? {} : { wait: ttlMillis / 5 }
+          const standing = yield* Effect.fork(b.dlock.singleton(key, Effect.never, { leader: ref, ...wait }))
+          yield* Effect.repeat(Effect.zipRight(Effect.yieldNow(), ref.get), { until: Option.isSome })
+          yield* end === "interrupted" ? Fiber.interrupt(standing) : elapse(0.3)
+          yield* Fiber.await(standing)
+          assert.isTrue(Option.isNone(yield* ref.get))
+        }
       }))
   })
 }
