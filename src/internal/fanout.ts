@@ -16,7 +16,7 @@ import type * as Dlock from "../Dlock.js"
 import type { BackendError, FanoutError, InvalidKeyError } from "../DlockError.js"
 import { LockAcquisitionError } from "../DlockError.js"
 import type * as Fanout from "../Fanout.js"
-import { ask } from "./engine/callers.js"
+import { ask, askEvenAlone } from "./engine/callers.js"
 import type { Caller, Landing, Produced } from "./engine/flight.js"
 import type { Flights } from "./engine/flights.js"
 import * as Key from "./key.js"
@@ -65,7 +65,7 @@ class Fanouts {
     options: Fanout.AnyOptions | undefined
   ): Either.Either<Asked, Effect.Effect<never, InvalidKeyError>> {
     // Of an open flight the id is legal: not looked at again for each caller.
-    if (!this.flights.shared.has(id)) {
+    if (!this.flights.open.has(id)) {
       const valid = Key.validate(id)
       if (Either.isLeft(valid)) return Either.left(Effect.fail(valid.left))
     }
@@ -127,10 +127,7 @@ class Fanouts {
           Effect.flatMap(Effect.exit(Effect.scoped(job)), (exit) => produce(asked, exit))
         )
       const caller = this.callerOf(asked, start, undefined)
-      const shared = ask(flights, id, caller)
-      const landed = asked.terms.runsAlone
-        ? Effect.catchAll(shared, (error) => flights.closed ? Effect.fail(error) : ask(flights, id, caller, true))
-        : shared
+      const landed = asked.terms.runsAlone ? askEvenAlone(flights, id, caller) : ask(flights, id, caller)
       // SAFETY: the payload was made of the outcome of this job, or of one to which the program gave the same id.
       return Effect.flatMap(landed, (landing) => this.read(asked, landing)) as Effect.Effect<A, E>
     })

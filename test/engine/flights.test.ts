@@ -653,7 +653,7 @@ describe("a flight that is followed", () => {
       assert.strictEqual((yield* leave.next).input.token, asked.input.token)
       yield* TestClock.adjust("1 minute")
       assert.strictEqual(refresh.calls.length, 0)
-      assert.strictEqual(flights.live.size + flights.shared.size + flights.byToken.size, 0)
+      assert.strictEqual(flights.live.size + flights.open.size + flights.byToken.size, 0)
     }))
 })
 
@@ -775,6 +775,53 @@ describe("forged and stale messages", () => {
 })
 
 describe("a store that cannot be reached", () => {
+  it.scoped("R31: a job that runs alone has no other beside it, whoever asks: with the store back they join it", () =>
+    Effect.gen(function*() {
+      const { call, join } = yield* setup
+      const a = yield* call({ alone: true })
+      const b = yield* call()
+      assert.strictEqual(join.calls.length, 0)
+      yield* a.end("x")
+      assert.deepStrictEqual([yield* payloadOf(a.fiber), yield* payloadOf(b.fiber)], ["x", "x"])
+      assert.strictEqual(a.started() + b.started(), 1)
+      const c = yield* call()
+      ;(yield* join.next).reply(leads())
+      yield* settleFibers
+      yield* c.finish("y")
+      assert.strictEqual(yield* payloadOf(c.fiber), "y")
+    }))
+
+  it.scoped("R31: a job that was to run alone does not, where the flight of all processes is open by then", () =>
+    Effect.gen(function*() {
+      const { call, join } = yield* setup
+      const a = yield* call()
+      const asked = yield* join.next
+      const b = yield* call({ alone: true })
+      assert.strictEqual(b.started(), 0)
+      asked.reply(leads())
+      yield* settleFibers
+      yield* a.finish("x")
+      assert.deepStrictEqual([yield* payloadOf(a.fiber), yield* payloadOf(b.fiber)], ["x", "x"])
+      assert.strictEqual(a.started() + b.started(), 1)
+    }))
+
+  it.scoped("R31: who comes while a job that ran alone is being stopped asks the store when that has ended", () =>
+    Effect.gen(function*() {
+      const { call, join } = yield* setup
+      const cleaned = yield* Deferred.make<void>()
+      const a = yield* call({ alone: true, cleanup: Deferred.await(cleaned) })
+      yield* Fiber.interrupt(a.fiber)
+      const b = yield* call()
+      const c = yield* call()
+      assert.strictEqual(join.calls.length, 0)
+      yield* Deferred.succeed(cleaned, undefined)
+      ;(yield* join.next).reply(leads())
+      yield* settleFibers
+      assert.deepStrictEqual([a.started(), b.started(), c.started()], [1, 1, 0])
+      yield* b.finish("x")
+      assert.deepStrictEqual([yield* payloadOf(b.fiber), yield* payloadOf(c.fiber)], ["x", "x"])
+    }))
+
   it.scoped("alone: the job runs once for the callers of this process, and is stopped with the last of them", () =>
     Effect.gen(function*() {
       const { call, join } = yield* setup

@@ -439,7 +439,7 @@ const model = [
       "who comes after the end is in the flight",
       "R32",
       "if (state._tag === \"Finishing\" || state._tag === \"Fetching\" || state._tag === \"Ended\") {",
-      "if (state._tag === \"Ended\" && flight.alone) {"
+      "if (state._tag === \"Ended\") {"
     ],
     [
       "what the store says decides over a job that ended in time",

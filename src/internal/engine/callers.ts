@@ -7,8 +7,8 @@ import * as F from "./flight.js"
 import type { Flights } from "./flights.js"
 
 /**
- * Suspends until the id's flight has ended, in all processes or `alone` in this one. A flight that had ended when the
- * caller came does not count: the caller is in the next one.
+ * Suspends until the id's flight has ended: the one that is open here, or else a new one of all processes, or of this one
+ * `alone`. A flight that had ended when the caller came does not count: the caller is in the next one.
  */
 export const ask = (
   flights: Flights,
@@ -33,6 +33,18 @@ export const ask = (
     })
   })
 
+/** As `ask`, and without the store when that fails. Somebody may have opened a flight again by then: it is in that one. */
+export const askEvenAlone = (
+  flights: Flights,
+  id: string,
+  caller: Caller,
+  alone = false
+): Effect.Effect<Landing, BackendError> =>
+  Effect.catchAll(
+    ask(flights, id, caller, alone),
+    (error) => flights.closed ? Effect.fail(error) : askEvenAlone(flights, id, caller, true)
+  )
+
 /** R32: of a flight elsewhere only who provably came before its end. */
 const mayHave = ({ store }: Flights, caller: Caller, landing: Landing): boolean =>
   landing.keptFor !== undefined
@@ -40,11 +52,10 @@ const mayHave = ({ store }: Flights, caller: Caller, landing: Landing): boolean 
     : caller.arrivedAt <= landing.provenAt || store.serverMillisAtMost(caller.arrivedAt) <= landing.finishedAt
 
 const attach = (flights: Flights, id: string, caller: Caller, wake: Wake, alone: boolean): Flight => {
-  const open = alone ? flights.alone : flights.shared
-  const found = open.get(id)
+  const found = flights.open.get(id)
   if (found === undefined) {
     const flight = F.make(id, caller, wake, alone)
-    open.set(id, flight)
+    flights.open.set(id, flight)
     flights.live.add(flight)
     flights.begin(flight)
     return flight

@@ -6,8 +6,8 @@
  * - A job runs here only while this process leads by its local clock, or until it has ended after it was interrupted
  *   (R31). The flight is not given up, and no other job of the id is started here, before that.
  * - Whoever is attached when the job ends gets its outcome; whoever comes later is in another flight (R32).
- * - A flight that has a job, or may get one, is the open one of its id: so there is one at most (R31). One that takes no
- *   callers any more never joins again; its callers do.
+ * - A flight that has a job, or may get one, is the open one of its id: so there is one at most (R31), also where it runs
+ *   for this process alone. One that takes no callers any more never joins again; its callers do.
  * - A token is known here from before its join is sent until its part is over (R30); then it has been left, finished, or
  *   named by the next join (R37).
  * - Only `become` assigns a state.
@@ -44,9 +44,8 @@ export interface Options extends Pick<FlightKeeper["options"], "store" | "clock"
 }
 
 export class Flights {
-  /** The flights that a new caller may be attached to, by id: those of all processes, and those of this one alone. */
-  readonly shared = new Map<string, Flight>()
-  readonly alone = new Map<string, Flight>()
+  /** The flights that a new caller is attached to, by id: of all processes or, where the store was away, of this one. */
+  readonly open = new Map<string, Flight>()
   readonly byToken = new Map<string, Flight>()
   readonly live = new Set<Flight>()
   /** Tokens whose finish has no answer yet, by id. A join of the id must not follow one (R37). */
@@ -74,8 +73,7 @@ export class Flights {
     if (token !== undefined) this.byToken.set(token, flight)
     // R32: the flight has ended, here or elsewhere. Who comes from now on is not in it.
     if (state._tag === "Finishing" || state._tag === "Fetching" || state._tag === "Ended") {
-      const open = flight.alone ? this.alone : this.shared
-      if (open.get(flight.id) === flight) open.delete(flight.id)
+      if (this.open.get(flight.id) === flight) this.open.delete(flight.id)
     }
     if (state._tag === "Ended") this.live.delete(flight)
     this.keeper.moved(flight, before)
@@ -216,7 +214,8 @@ export class Flights {
     if (state._tag === "Alone") return this.land(flight, F.own(produced))
     // Nobody wanted it, or it was not this process's any more.
     flight.gaveUp = F.leaseOf(flight)?.token ?? flight.gaveUp
-    // For those who have come meanwhile, if any.
+    // Those who have come meanwhile ask the store: it may be back.
+    if (flight.alone) return this.land(flight, F.nobodys)
     if (flight.callers.size > 0) return this.begin(flight)
     this.become(flight, { _tag: "Ended" })
     this.leave(flight, flight.gaveUp)

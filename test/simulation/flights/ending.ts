@@ -13,9 +13,9 @@ export const checkNothingLeft = (world: World): void => {
   }
   for (const { flights, process } of world.members) {
     if (process.state === "dead" || flights === undefined) continue
-    const { alone, byToken, finishing, keeper, live, shared } = flights
+    const { byToken, finishing, keeper, live, open } = flights
     // A service that has closed waits a second for what it has sent, and hears of nothing afterwards.
-    const left = [alone, byToken, flights.closed ? live : finishing, live, shared].map(({ size }) => size)
+    const left = [byToken, flights.closed ? live : finishing, live, open].map(({ size }) => size)
     if (left.some((size) => size > 0) || keeper.prober.waiting > 0 || keeper.heap.peek() !== undefined) {
       world.violate("nothing is left", `${left.join()}, ${keeper.prober.waiting} in ${process.name}`)
     }
