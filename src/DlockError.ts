@@ -153,15 +153,15 @@ export class BackendError extends Schema.TaggedError<BackendError>("effect-dlock
    */
   override get message(): string {
     const words = this.cause instanceof Error ? this.cause.message : String(this.cause)
-    return `Redis ${backendDid[this.reason]} (${this.operation}): ${words}. ${backendAdvice[this.outcome]}`
+    return `${this.operation} failed: ${backendDid[this.reason]}${words}. ${backendAdvice[this.outcome]}.`
   }
 }
 
 const backendDid: Record<BackendError["reason"], string> = {
-  Unreachable: "cannot be reached",
-  Timeout: "did not answer in time",
-  Refused: "refused",
-  RefusedForNow: "refuses for now"
+  Unreachable: "",
+  Timeout: "",
+  Refused: "Redis refused: ",
+  RefusedForNow: "Redis refuses for now: "
 }
 
 const backendAdvice: Record<BackendError["outcome"], string> = {

@@ -12,7 +12,7 @@ import * as Layer from "effect/Layer"
 import type { BackendError } from "./DlockError.js"
 import * as internal from "./internal/redis/connection.js"
 import * as Driver from "./internal/redis/driver.js"
-import type { Connection } from "./internal/redis/link.js"
+import type { Connection } from "./internal/redis/gate.js"
 import { Redis } from "./RedisLayer.js"
 
 /**

@@ -17,7 +17,7 @@ import * as Redacted from "effect/Redacted"
 import type { BackendError } from "./DlockError.js"
 import * as internal from "./internal/redis/connection.js"
 import * as Driver from "./internal/redis/driver.js"
-import type { Connection } from "./internal/redis/link.js"
+import type { Connection } from "./internal/redis/gate.js"
 
 /**
  * The command connection, as `Dlock.layer` needs it.

@@ -87,6 +87,8 @@ class Fanouts {
       retentionMillis: Math.max(retentionMillis, terms.ttlMillis + commandTimeoutMillis),
       keepMillis: terms.keepMillis,
       arrivedAt: this.flights.keeper.now(),
+      // A job that may run alone need not wait. A push has nothing else to do.
+      patient: !terms.runsAlone || onRole !== undefined,
       listens: false,
       start,
       onRole

@@ -23,6 +23,8 @@ export interface JoinRequest {
   readonly ttlMillis: number
   /** An outcome of that age will do; 0 for none. */
   readonly keepMillis: number
+  /** Whether to wait for a store that is known to be away. Who has something else to do then is told at once. */
+  readonly patient: boolean
 }
 
 /** `remainingMillis` is read together with the answer: how long the lease, or the follower's liveness, still lasts (R5). */

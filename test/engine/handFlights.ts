@@ -123,6 +123,7 @@ export const setup = Effect.gen(function*() {
         retentionMillis: 15_000,
         keepMillis: 0,
         arrivedAt: flights.keeper.now(),
+        patient: true,
         listens: false,
         start: () => {
           started++

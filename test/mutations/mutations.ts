@@ -720,16 +720,42 @@ const client = [
   ]),
   ...inFile("src/internal/redis/link.ts", [
     [
-      "an acquire that the server did not know is sent again for a caller that has gone",
-      "R15",
-      "const isGone = () => RuntimeFlags.interruptible(runtimeFlags) && isInterrupted(caller)",
-      "const isGone = () => false"
+      "what the server did not know the script of is sent again when it was given up",
+      "R47",
+      "this.calls.has(call) && isWanted() ?",
+      "this.calls.has(call) ?"
     ],
     [
-      "a leave that the server did not know is not sent again",
-      "R15",
-      "const isGone = () => RuntimeFlags.interruptible(runtimeFlags) && isInterrupted(caller)",
-      "const isGone = () => isInterrupted(caller)"
+      "what was given up is sent once there is a connection",
+      "R47",
+      "if (call.isWanted()) call.send(now)",
+      "call.send(now)"
+    ],
+    [
+      "what waits for a connection may have been applied",
+      "4.11",
+      "call.isSent ? { ...failure, outcome: \"Unknown\" } : failure",
+      "{ ...failure, outcome: \"Unknown\" }"
+    ]
+  ]),
+  ...inFile("src/internal/redis/gate.ts", [
+    [
+      "a connection is used without its database",
+      "4.11",
+      "if (database === undefined || database === 0 || this.isElsewhere()) this.arrive()",
+      "if (database !== -1) this.arrive()"
+    ],
+    [
+      "the database of another is taken",
+      "4.11",
+      "if (!this.isReady() || this.held !== undefined || this.state._tag === \"Open\" && !this.isElsewhere()) return",
+      "if (!this.isReady() || this.held !== undefined || this.state._tag === \"Open\") return"
+    ],
+    [
+      "a connection that was destroyed is used",
+      "4.11",
+      "this.client.status === \"ready\" && this.client.stream !== this.dead",
+      "this.client.status === \"ready\""
     ]
   ]),
   ...inFile("src/internal/redis/store.ts", [

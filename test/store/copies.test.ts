@@ -89,7 +89,7 @@ describe("what a server does not know the script of", () => {
   it.scopedLive("a join is not sent again once its leave was (R47)", () =>
     Effect.gen(function*() {
       const { store: { flights } } = yield* forgetful
-      const join = { id: "id", token: "T", gaveUp: undefined, ttlMillis: long, keepMillis: 0 }
+      const join = { id: "id", token: "T", gaveUp: undefined, ttlMillis: long, keepMillis: 0, patient: true }
       const [exit] = yield* together([Effect.either(flights.join(join)), flights.leave({ id: "id", token: "T" })])
       assert.strictEqual(exit._tag, "Left")
       assert.strictEqual((yield* flights.join({ ...join, token: "U" }))._tag, "Leads")

@@ -56,6 +56,8 @@ export interface Caller {
   readonly keepMillis: number
   /** Local time. */
   readonly arrivedAt: number
+  /** Whether to wait for a store that is known to be away. */
+  readonly patient: boolean
   /** Starts the job. */
   readonly start: () => Job
   /** Whether its job is worth starting only when there is no other: it can but say that the leader is gone. */

@@ -93,12 +93,13 @@ export class Flights {
     const token = options.tokens.make()
     const sentAt = this.keeper.now()
     const { id, keepMillis, ttlMillis } = flight
+    const patient = Array.from(flight.callers.keys()).some((caller) => caller.patient)
     const gaveUp = flight.gaveUp ?? finishing.get(id)
     flight.overtaken = false
     this.become(flight, { _tag: "Joining", token, sentAt })
     const isStale = () => flight.state._tag !== "Joining" || flight.state.token !== token
     options.fork(
-      Effect.matchCause(store.join({ id, token, gaveUp, ttlMillis, keepMillis }), {
+      Effect.matchCause(store.join({ id, token, gaveUp, ttlMillis, keepMillis, patient }), {
         onFailure: (cause) => {
           if (isStale()) return
           this.fail(flight, Errors.ofCause(cause))

@@ -5,8 +5,9 @@ import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
 import { BackendError } from "../../DlockError.js"
 import type { Client, ClientOptions } from "./driver.js"
-import { classify } from "./failure.js"
-import type { Connection } from "./link.js"
+import { addressOf } from "./driver.js"
+import * as Failures from "./failure.js"
+import type { Connection } from "./gate.js"
 
 const reconnectAfterAtMost = Duration.toMillis("1 second")
 
@@ -32,7 +33,7 @@ export const open = (
             disconnectTimeout: 1,
             retryStrategy: (times) => Math.min(50 * 2 ** (times - 1), reconnectAfterAtMost) * (0.75 + jitter() / 2)
           }),
-        catch: (cause) => new BackendError({ operation: "connect", ...classify(cause), outcome: "NotApplied" })
+        catch: (cause) => new BackendError({ operation: "connect", ...Failures.classify(cause), outcome: "NotApplied" })
       }),
       (client) =>
         Effect.sync(() => {
@@ -47,18 +48,20 @@ export const open = (
 
 /** One line when the connection is lost and one when it is back, however many attempts lie between. */
 const logStateChanges = (client: Client, name: string, log: (effect: Effect.Effect<void>) => unknown): void => {
-  let up = true
+  let worked = false
+  let isDown = false
   const annotate = Effect.annotateLogs({ package: "effect-dlock", connection: name })
   const down = (why: string) => {
-    if (!up) return
-    up = false
-    log(Effect.logWarning(`Lost the connection to Redis: ${why}. Trying again until it works`).pipe(annotate))
+    if (isDown) return
+    isDown = true
+    const what = worked ? "Lost the connection to Redis" : "Cannot connect to Redis"
+    log(Effect.logWarning(`${what} at ${addressOf(client)}: ${why}. Trying again until it works`).pipe(annotate))
   }
-  client.on("error", (error) => down(error.message))
+  client.on("error", (error) => down(Failures.explained(error)))
   client.on("reconnecting", () => down("it was closed"))
   client.on("ready", () => {
-    if (up) return
-    up = true
-    log(Effect.logInfo("Connected to Redis again").pipe(annotate))
+    if (isDown) log(Effect.logInfo(worked ? "Connected to Redis again" : "Connected to Redis").pipe(annotate))
+    isDown = false
+    worked = true
   })
 }

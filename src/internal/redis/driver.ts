@@ -20,3 +20,13 @@ export const connect = (url: string | undefined, options: ClientOptions): Client
 /** A second connection with the options of the first, but for those. */
 export const duplicate = (client: Client, options: ClientOptions): Client =>
   client.duplicate({ ...options, ...withoutTimeout })
+
+/** The database that the driver believes to be in, or will ask for. */
+export const databaseOf = ({ condition, options }: Client): number => condition?.select ?? options.db ?? 0
+
+/** Where a client connects to, for people. Never with a password. */
+export const addressOf = ({ options: { host, name, path, port, sentinels } }: Client): string => {
+  if (sentinels) return `the primary "${name}"`
+  if (path) return path
+  return host?.includes(":") ? `[${host}]:${port}` : `${host}:${port}`
+}

@@ -45,7 +45,10 @@ export class RedisFlightStore implements FlightStore {
       this.joining.add(request.token)
       return this.runner.synchronized()
         ? this.joinOnce(request, true)
-        : Effect.zipRight(this.runner.synchronize, this.joinUnlessLeft(request, true))
+        : Effect.zipRight(
+          this.runner.synchronize("join", { patient: request.patient }),
+          this.joinUnlessLeft(request, true)
+        )
     }).pipe(Effect.tapErrorCause(() => Effect.sync(() => this.joining.delete(request.token))))
 
   /** For a second step (R47). What was left meanwhile must not come back. */
@@ -85,7 +88,7 @@ export class RedisFlightStore implements FlightStore {
             return Effect.fail(Replies.tooLate("join"))
         }
       },
-      () => this.joining.has(request.token)
+      { patient: request.patient, isWanted: () => this.joining.has(request.token) }
     )
   }
 
@@ -139,7 +142,7 @@ export class RedisFlightStore implements FlightStore {
       this.joining.delete(request.token)
       return this.runner.synchronized()
         ? this.leaveOnce(request)
-        : Effect.zipRight(this.runner.synchronize, this.leaveOnce(request))
+        : Effect.zipRight(this.runner.synchronize("leaveFlight"), this.leaveOnce(request))
     })
 
   leaveOnce({ id, token }: Parameters<FlightStore["leave"]>[0]): Effect.Effect<void, BackendError> {

@@ -1,9 +1,11 @@
 /**
  * A client with a deadline. Every call settles: with the reply, or with a `BackendError` after `commandTimeout`. A
- * connection that let a command wait that long is half-open, and is destroyed so that the driver opens a new one;
- * unless it is the caller's own, which is never touched.
+ * connection that let a command, or its own handshake, wait that long is half-open, and is destroyed so that the driver
+ * opens a new one; unless it is the caller's own, which is never touched.
  *
- * One alarm watches all calls. They share one timeout, so the oldest is always the first to run out.
+ * The driver gets a call only while the connection is open. Until then the call waits here: what was never sent was not
+ * applied, and is not sent after its deadline. One alarm watches all calls. They share one timeout, so the oldest is
+ * always the first to run out.
  */
 import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
@@ -13,13 +15,9 @@ import { BackendError } from "../../DlockError.js"
 import * as Alarm from "../alarm.js"
 import type { Client } from "./driver.js"
 import type { Failure } from "./failure.js"
-import { classify } from "./failure.js"
-
-export interface Connection {
-  readonly client: Client
-  /** Whether this library opened it, and so may destroy it. */
-  readonly owned: boolean
-}
+import * as Failures from "./failure.js"
+import type { Connection } from "./gate.js"
+import { Gate } from "./gate.js"
 
 /** One command and what to make of its reply. Made anew each time that the effect runs. */
 export interface Exchange<Reply, A> {
@@ -30,36 +28,54 @@ export interface Exchange<Reply, A> {
   readonly receive: (reply: Reply, sentAt: number) => Effect.Effect<A, BackendError>
 }
 
+export interface CallOptions {
+  /** Whether to wait for a connection that is known to be away. What is not patient fails at once. Defaults to true. */
+  readonly patient?: boolean
+  /** Asked before each step but the first (R47): what was given up meanwhile is not sent. Defaults to always. */
+  readonly isWanted?: () => boolean
+}
+
 export interface Link {
   /** Grows each time the connection closes. Commands of one epoch reach the server in the order they were sent. */
   readonly epoch: () => number
   readonly run: <A>(operation: string, send: (client: Client) => Promise<A>) => Effect.Effect<A, BackendError>
-  readonly exchange: <Reply, A>(operation: string, make: () => Exchange<Reply, A>) => Effect.Effect<A, BackendError>
+  readonly exchange: <Reply, A>(
+    operation: string,
+    make: () => Exchange<Reply, A>,
+    options?: CallOptions
+  ) => Effect.Effect<A, BackendError>
 }
 
 /** An alarm that rings that late says more about this process than about the server. */
 const oversleptMillis = 50
 
+const always = (): boolean => true
+
+const usual: CallOptions = {}
+
 /** Long enough for the event loop to read its sockets. */
 const readMillis = 5
 
 interface Call {
-  readonly sentAt: number
+  readonly askedAt: number
+  /** Whether the driver has it. */
+  isSent: boolean
+  readonly patient: boolean
+  readonly isWanted: () => boolean
+  readonly send: (now: number) => void
   readonly settle: (failure: Failure) => void
 }
 
 export const make = (
   connection: Connection,
-  commandTimeout: Duration.Duration
+  commandTimeout: Duration.Duration,
+  /** Where the commands must run. Undefined for messages, which belong to no database. */
+  database?: number
 ): Effect.Effect<Link, never, Scope.Scope> =>
   Effect.gen(function*() {
-    const link = new LinkImpl(connection, commandTimeout, yield* Effect.clock)
-    const { onClose, onConnect, onError } = link
-    yield* Effect.acquireRelease(
-      Effect.sync(() => connection.client.on("connect", onConnect).on("close", onClose).on("error", onError)),
-      (client) => Effect.sync(() => client.off("connect", onConnect).off("close", onClose).off("error", onError))
-    )
+    const link = new LinkImpl(connection, commandTimeout, database, yield* Effect.clock)
     link.alarm = yield* Alarm.make(() => link.ring())
+    yield* link.gate.follow
     yield* Effect.addFinalizer(() => Effect.sync(() => link.close()))
     return link
   })
@@ -67,11 +83,8 @@ export const make = (
 class LinkImpl implements Link {
   readonly calls = new Set<Call>()
   readonly timeoutMillis: number
+  readonly gate: Gate
   alarm: Alarm.Alarm = { notLaterThan: () => {} }
-  epochs = 0
-  /** A connection that opened only now has let nobody wait yet, however long a call was in the queue for it. */
-  openedAt: number
-  lastError: Error | undefined
   overslept = false
   sentInTurn = 0
   corked: Client["stream"] | undefined
@@ -80,55 +93,94 @@ class LinkImpl implements Link {
   constructor(
     readonly connection: Connection,
     readonly commandTimeout: Duration.Duration,
+    database: number | undefined,
     readonly clock: Clock.Clock
   ) {
     this.timeoutMillis = Duration.toMillis(commandTimeout)
-    const { status } = connection.client
-    // At "connect" the event has been, and the handshake is under way.
-    this.openedAt = status === "ready" ? -Infinity : status === "connect" ? Alarm.monotonic(clock) : Infinity
+    this.gate = new Gate({
+      connection,
+      commandTimeout,
+      database,
+      clock,
+      onConnect: (at) => this.alarm.notLaterThan(at + this.timeoutMillis),
+      onOpen: () => this.sendAll(),
+      onAway: (failure) => this.failIf((call) => !call.isSent && this.mayNotWait(call, failure), failure),
+      onMisled: (failure) => this.failIf(() => true, failure)
+    })
   }
 
-  readonly epoch = (): number => this.epochs
+  readonly epoch = (): number => this.gate.epoch
 
-  readonly onConnect = (): void => {
-    this.openedAt = Alarm.monotonic(this.clock)
+  sendAll(): void {
+    const now = Alarm.monotonic(this.clock)
+    for (const call of this.calls) {
+      if (call.isSent) continue
+      if (call.isWanted()) call.send(now)
+      else this.fail(call, Failures.givenUp)
+    }
   }
 
-  readonly onClose = (): void => {
-    this.epochs++
-    this.openedAt = Infinity
+  /** Until the connection is open. */
+  wait(call: Call): void {
+    const { client, state } = this.gate
+    // As the driver does for the first command of a client that is lazy.
+    if (client.status === "wait") client.connect().catch(() => {})
+    else if (this.gate.isReady()) this.gate.enter()
+    else if (state._tag === "Away" && this.mayNotWait(call, state.failure)) this.fail(call, state.failure)
   }
 
-  readonly onError = (error: Error): void => {
-    this.lastError = error
+  /** A connection that is refused, or that nobody opens again, is no use to wait for. */
+  mayNotWait({ patient }: Call, { reason }: Failure): boolean {
+    return !patient || reason === "Refused" || this.gate.client.status === "end"
+  }
+
+  failIf(isMeant: (call: Call) => boolean, failure: Failure): void {
+    for (const call of this.calls) if (isMeant(call)) this.fail(call, failure)
+  }
+
+  fail(call: Call, failure: Failure): void {
+    if (this.calls.delete(call)) call.settle(call.isSent ? { ...failure, outcome: "Unknown" } : failure)
   }
 
   readonly run = <A>(operation: string, send: (client: Client) => Promise<A>): Effect.Effect<A, BackendError> =>
     this.exchange<A, A>(operation, () => ({ send, receive: (reply) => Effect.succeed(reply) }))
 
   // One operation of the runtime, with the replies read in the driver's callback: this is the hot path of everything.
-  readonly exchange: Link["exchange"] = (operation, make) =>
+  readonly exchange: Link["exchange"] = (operation, make, { isWanted = always, patient = true } = usual) =>
     Effect.async((resume) => {
+      const { gate } = this
+      const { client } = gate
+      const send = (sentAt: number): void => {
+        call.isSent = true
+        const exchange = make()
+        const onReply = (reply: Parameters<typeof exchange.receive>[0]): void => {
+          if (gate.held) gate.held.push(() => onReply(reply))
+          else if (this.calls.delete(call)) resume(exchange.receive(reply, sentAt))
+        }
+        const onError = (error: unknown): void => {
+          if (gate.held) return void gate.held.push(() => onError(error))
+          const instead = this.calls.has(call) && isWanted() ? exchange.instead?.(client, error) : undefined
+          if (instead !== undefined) instead.then(onReply, onError)
+          else if (Failures.isUnsent(error)) call.isSent = false
+          else if (this.calls.delete(call)) call.settle(Failures.classify(error))
+        }
+        this.cork()
+        exchange.send(client).then(onReply, onError)
+      }
       const call: Call = {
-        sentAt: Alarm.monotonic(this.clock),
+        askedAt: Alarm.monotonic(this.clock),
+        isSent: false,
+        patient,
+        isWanted,
+        send,
         settle: (failure) => resume(Effect.fail(new BackendError({ operation, ...failure })))
       }
-      if (this.closed) return call.settle(closed("NotApplied"))
+      if (this.closed) return call.settle(Failures.layerClosed)
       // An interrupted call stays in `calls`: a caller that gave up must not hide a dead connection.
       this.calls.add(call)
-      this.alarm.notLaterThan(call.sentAt + this.timeoutMillis)
-      const { client } = this.connection
-      const exchange = make()
-      const onReply = (reply: Parameters<typeof exchange.receive>[0]): void => {
-        if (this.calls.delete(call)) resume(exchange.receive(reply, call.sentAt))
-      }
-      const onError = (error: unknown): void => {
-        const instead = this.calls.has(call) ? exchange.instead?.(client, error) : undefined
-        if (instead !== undefined) instead.then(onReply, onError)
-        else if (this.calls.delete(call)) call.settle(classify(error))
-      }
-      this.cork()
-      exchange.send(client).then(onReply, onError)
+      this.alarm.notLaterThan(call.askedAt + this.timeoutMillis)
+      if (gate.state._tag === "Open") call.send(call.askedAt)
+      else this.wait(call)
     })
 
   /** What is sent in one turn of the event loop goes out in one write, but for the first: alone it is faster so. */
@@ -148,55 +200,36 @@ class LinkImpl implements Link {
   /** Nothing tells later calls that they are late, and the driver may never settle those under way. */
   close(): void {
     this.closed = true
-    for (const call of this.calls) call.settle(closed("Unknown"))
-    this.calls.clear()
+    for (const call of this.calls) this.fail(call, Failures.layerClosed)
   }
 
   /** Settles what waited for too long, and says when the next one would have. */
   ring(): number {
     const now = Alarm.monotonic(this.clock)
-    const [oldest] = this.calls
+    const due = this.dueAt()
     // This process was paused, or blocked its event loop. The answers may lie in the socket: they are read first.
-    this.overslept = !this.overslept && oldest !== undefined &&
-      now > oldest.sentAt + this.timeoutMillis + oversleptMillis
+    this.overslept = !this.overslept && now > due + oversleptMillis
     if (this.overslept) return now + readMillis
     for (const call of this.calls) {
-      if (now < call.sentAt + this.timeoutMillis) return call.sentAt + this.timeoutMillis
-      this.calls.delete(call)
-      call.settle(this.late())
-      this.destroyIfDead(now)
+      if (now < call.askedAt + this.timeoutMillis) break
+      this.fail(call, this.late(call))
+      this.gate.destroyIfDead(now - this.timeoutMillis)
     }
-    return Infinity
+    if (this.gate.shakesSince() < Infinity) this.gate.destroyIfDead(now - this.timeoutMillis)
+    return this.dueAt()
   }
 
-  destroyIfDead(now: number): void {
-    if (!this.connection.owned || now < this.openedAt + this.timeoutMillis) return
-    // Now, not when the driver hears of it: what is sent from here on goes by another connection.
-    this.onClose()
-    this.connection.client.stream?.destroy()
+  /** When the oldest call, or the handshake, will have waited for too long. */
+  dueAt(): number {
+    const [oldest] = this.calls
+    return this.timeoutMillis + Math.min(oldest?.askedAt ?? Infinity, this.gate.shakesSince())
   }
 
-  late(): Failure {
-    const { client } = this.connection
-    return client.status === "ready" ? timedOut(this.commandTimeout) : unreachable(client, this.lastError)
+  late({ isSent }: Call): Failure {
+    const { client, state } = this.gate
+    if (isSent && this.gate.isReady()) return Failures.timedOut(client, this.commandTimeout)
+    if (state._tag === "Away") return state.failure
+    const lost = isSent && state._tag === "Opening" ? state.lost : undefined
+    return lost ?? Failures.notReady(client, this.commandTimeout)
   }
 }
-
-const closed = (outcome: Failure["outcome"]): Failure => ({
-  reason: "Unreachable",
-  outcome,
-  cause: new Error("the Dlock layer is closed")
-})
-
-const timedOut = (commandTimeout: Duration.Duration): Failure => ({
-  reason: "Timeout",
-  outcome: "Unknown",
-  cause: new Error(`no answer within commandTimeout (${Duration.format(commandTimeout)})`)
-})
-
-/** It may lie in the driver's queue and be sent when the connection is back, so nobody knows what becomes of it. */
-const unreachable = ({ status }: Client, lastError: Error | undefined): Failure => ({
-  reason: "Unreachable",
-  outcome: "Unknown",
-  cause: new Error(lastError?.message ?? `the connection is ${status}`)
-})

@@ -10,8 +10,9 @@ import type { FlightStore, Stores } from "../flightStore.js"
 import * as Key from "../key.js"
 import type { Acquired, AcquireRequest, Store, Target } from "../store.js"
 import * as Acquire from "./acquire.js"
+import * as Driver from "./driver.js"
 import { RedisFlightStore } from "./flightStore.js"
-import type { Connection } from "./link.js"
+import type { Connection } from "./gate.js"
 import * as Link from "./link.js"
 import * as Operations from "./operations.js"
 import * as Replies from "./replies.js"
@@ -33,7 +34,7 @@ export const make = (options: {
     const { commandTimeout } = options
     const prefix = Key.encodePrefix(options.prefix)
     const inbox = `${prefix}:inbox:${options.inboxId}`
-    const link = yield* Link.make(options.redis, commandTimeout)
+    const link = yield* Link.make(options.redis, commandTimeout, Driver.databaseOf(options.redis.client))
     const subscriber = yield* Subscriber.make({ connection: options.pubSub, channel: inbox, commandTimeout })
     const runner = yield* Runner.make(link)
     const commandTimeoutMillis = Duration.toMillis(commandTimeout)
@@ -75,7 +76,7 @@ class RedisStore implements Stores {
       this.asking.add(request.token)
       return this.runner.synchronized()
         ? this.acquireOnce(request, true)
-        : Effect.zipRight(this.runner.synchronize, this.acquireUnlessLeft(request, true))
+        : Effect.zipRight(this.runner.synchronize("acquire"), this.acquireUnlessLeft(request, true))
     })
 
   /** For a second step (R47). A service that closes leaves, and does not wait for its acquires. */
@@ -112,7 +113,7 @@ class RedisStore implements Stores {
       }
       // The server's clock went ahead. Nothing was created, and this reply has told the new time.
       return mayRepeat ? this.acquireUnlessLeft(request, false) : Effect.fail(Replies.tooLate("acquire"))
-    }, () => this.asking.has(token))
+    }, { isWanted: () => this.asking.has(token) })
   }
 
   readonly refresh: Store["refresh"] = ({ also = [], items, subscribed }) => {
@@ -138,9 +139,8 @@ class RedisStore implements Stores {
     const { indices, targets } = groupByTarget(items.map((item) => item.target))
     let buriedUntil: ReadonlyArray<number> = []
     let epoch = 0
-    return this.runner.run(Scripts.leave, () => {
+    const leave = this.runner.run(Scripts.leave, () => {
       epoch = this.epoch()
-      for (const { token } of items) this.asking.delete(token)
       buriedUntil = items.map(({ token }) => this.unanswered.buriedUntil(token))
       return {
         locks: targets.map(this.keysOf),
@@ -160,6 +160,11 @@ class RedisStore implements Stores {
       return Effect.succeed(
         Replies.settled(answers.map((words) => Replies.leaveAnswer(words, isSure)), unsettled, targets)
       )
+    })
+    // R47: at once, and not when it is sent: what waits for a connection, as this may, is not sent at all then.
+    return Effect.suspend(() => {
+      for (const { token } of items) this.asking.delete(token)
+      return leave
     })
   }
 

@@ -20,8 +20,9 @@ import type { FlightEvent } from "../flightStore.js"
 import type { InboxEvent } from "../store.js"
 import * as Telemetry from "../telemetry.js"
 import type { Client } from "./driver.js"
-import type { Connection } from "./link.js"
+import type { Connection } from "./gate.js"
 import * as Link from "./link.js"
+import * as Listeners from "./listeners.js"
 import * as Wire from "./wire.js"
 
 /** How long a PING may take before the messages count as not arriving: at least, and by the round trips seen. */
@@ -47,10 +48,7 @@ export const make = (options: {
     const flightInbox = yield* Effect.acquireRelease(Mailbox.make<FlightEvent>(), (mailbox) => mailbox.shutdown)
     const subscriber = new Subscriber(connection.client, channel, link, inbox, flightInbox, yield* Effect.clock)
     const { onClose, onMessage, onReady } = subscriber
-    yield* Effect.acquireRelease(
-      Effect.sync(() => connection.client.on("message", onMessage).on("ready", onReady).on("close", onClose)),
-      (client) => Effect.sync(() => client.off("message", onMessage).off("ready", onReady).off("close", onClose))
-    )
+    yield* Listeners.listen(connection.client, { message: onMessage, ready: onReady, close: onClose })
     yield* subscriber.keepSubscribed.pipe(
       Effect.annotateLogs({ package: "effect-dlock", module: "subscriber" }),
       Effect.forkScoped,
@@ -128,11 +126,13 @@ export class Subscriber {
     })
   }
 
-  /** The epoch in which it was acknowledged. */
-  readonly subscribe: Effect.Effect<number, BackendError> = Effect.suspend(() => {
-    const epoch = this.link.epoch()
-    return Effect.as(this.measured("subscribe", (client) => client.subscribe(this.channel)), epoch)
-  })
+  /** The epoch in which it was sent, once it is acknowledged. */
+  readonly subscribe: Effect.Effect<number, BackendError> = Effect.suspend(() =>
+    this.measured("subscribe", (client) => {
+      const epoch = this.link.epoch()
+      return client.subscribe(this.channel).then(() => epoch)
+    })
+  )
 
   readonly unsubscribe: Effect.Effect<unknown, BackendError> = Effect.suspend(() =>
     this.link.run("unsubscribe", (client) => client.unsubscribe(this.channel))

@@ -21,7 +21,7 @@ const setup = () => {
         sent.push({ name: script.name, reply: (raw) => resume(read(Either.getOrThrow(script.decode(raw)))) })
       }),
     synchronized: () => true,
-    synchronize: Effect.void,
+    synchronize: () => Effect.void,
     serverMillis: () => 0,
     serverMillisAt: () => 0
   }
@@ -30,7 +30,7 @@ const setup = () => {
   return { sent, store: new RedisFlightStore({ flightInbox, probe: Effect.void }, runner, "dlock", "inbox", 5_000) }
 }
 
-const request = { id: "id", token: "A", gaveUp: undefined, ttlMillis: 1_000, keepMillis: 0 }
+const request = { id: "id", token: "A", gaveUp: undefined, ttlMillis: 1_000, keepMillis: 0, patient: true }
 
 it.effect("a late join is sent once more", () =>
   Effect.gen(function*() {

@@ -34,7 +34,13 @@ const run = (client: Client, id: string, step: Step): Effect.Effect<unknown, unk
   const part = { id, token: step.token }
   switch (step.verb) {
     case "join":
-      return client.store.join({ ...part, gaveUp: step.gaveUp, ttlMillis: step.ttl, keepMillis: step.keep })
+      return client.store.join({
+        ...part,
+        gaveUp: step.gaveUp,
+        ttlMillis: step.ttl,
+        keepMillis: step.keep,
+        patient: true
+      })
     case "refresh":
       return client.store.refresh([{ ...part, ttlMillis: step.ttl }])
     case "finish":

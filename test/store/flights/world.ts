@@ -23,7 +23,7 @@ export class Client {
   }
 
   join(token: string, { gaveUp, id = this.id, keep = 0, ttl = long }: Terms = {}) {
-    return this.store.join({ id, token, gaveUp, ttlMillis: ttl, keepMillis: keep })
+    return this.store.join({ id, token, gaveUp, ttlMillis: ttl, keepMillis: keep, patient: true })
   }
 
   refresh(token: string, { id = this.id, ttl = long }: Terms = {}) {
