@@ -22,7 +22,8 @@ export interface WriteLock extends Lock.Lock {
    * Makes it a lock to read, without a gap in which another could write. Readers that are next in the queue enter. It is
    * given back with the same scope. One round trip.
    *
-   * Fails with `LockLostError` when the lease had ended. There is no way back up: a reader that wants to write gives back
+   * Fails with `LockLostError` when the lease had ended. After a `BackendError` it may have been carried out: do not write any
+   * more. There is no way back up: a reader that wants to write gives back
    * first, because two that waited for each other would wait for ever.
    */
   readonly downgrade: Effect.Effect<void, LockLostError | BackendError>

@@ -501,12 +501,6 @@ const model = [
       "or not ends or dead > 0"
     ],
     [
-      "a holder whose entry was evicted counts for one of many",
-      "S4",
-      "if firstHeld(lock) and not lock.usedRead then lock.used = lock.wanted end",
-      ""
-    ],
-    [
       "who fits overtakes those who wait",
       "4.4",
       "used + permits <= limit and rank == 0 and call(\"EXISTS\", lock.alive) == 0",
@@ -787,25 +781,51 @@ const lua = [
   ...inFile("src/internal/redis/lua.ts", [
     ["fences lose digits", "R1", "return string.format(\"%.0f\", number)", "return tostring(number)"],
     ["fences only count", "4.6", "math.max(last + 1, nowMicros)", "last + 1"],
-    ["a foreign key is found half-way", "R8", "if not lock.last then error(", "if false then error("],
+    ["a foreign key is found half-way", "R8", "if not lock.last then\n", "if false then\n"],
     [
-      "what was evicted is written anew without an expiry",
-      "R21",
-      "if not meta[3] and (lock.first or lock.dies) then",
+      "a deadline that lies beyond #until is not seen",
+      "R44",
+      "if (lock.firstEnds or 0) > lock.till or (lock.dies or 0) > lock.till then",
       "if false then"
     ],
-    ["the state has no expiry", "R21", "if later then call(\"PEXPIREAT\", lock.state, till) end", ""],
     [
-      "the queue has no expiry",
-      "R21",
-      "if lock.admitted or later and lock.headRead then call(\"PEXPIREAT\", lock.queue, till) end",
-      ""
+      "#until is raised before the expiries",
+      "R44",
+      "  local isThere =",
+      "  call(\"HSET\", lock.state, \"#until\", digits)\n  local isThere ="
     ],
+    ["the state has no expiry", "R21", "  if not isThere then call(\"PEXPIREAT\", lock.state, digits) end\nend", "end"],
+    ["the expiry of who waits is not raised", "R44", "  call(\"PEXPIREAT\", lock.alive, till)\n", ""],
     [
       "what is held anew has no expiry",
       "R21",
-      "if lock.heldMade or later and lock.heldRead then",
-      "if later and lock.heldRead then"
+      "if lock.stale or not lock.first then call(\"PEXPIREAT\", lock.held, text(lock.till)) end",
+      ""
+    ],
+    [
+      "a grant is written before what bears it",
+      "R44",
+      "local function hold(lock, token, entry, deadline)\n  reach(lock, deadline)",
+      "local function hold(lock, token, entry, deadline)"
+    ],
+    [
+      "#used outlives the entry that it counts",
+      "R46",
+      "call(\"HDEL\", lock.state, token, \"#used\")",
+      "call(\"HDEL\", lock.state, token)"
+    ],
+    ["a holder without an entry counts for none", "R46", "used = math.huge", "used = used"],
+    [
+      "a limit that was not read is written",
+      "R46",
+      "lock.limit, lock.used = tonumber(meta[2]), tonumber(meta[1])",
+      "lock.limit, lock.used = tonumber(meta[2] or \"1\"), tonumber(meta[1])"
+    ],
+    [
+      "what waits is not taken out of what is held",
+      "R46",
+      "if call(\"ZREM\", lock.held, token) == 1 then",
+      "if false then"
     ],
     ["fences are remembered no longer than the lease", "R21", "text(lock.till - now + DAY)", "text(lock.till - now)"],
     [
@@ -828,6 +848,9 @@ const lua = [
     ]
   ]),
   ...inFile("src/internal/redis/settleLua.ts", [
+    ["what a step did not finish is told", "R44", "for i = #outbox, told + 1, -1 do outbox[i] = nil end", ""],
+    ["a renewal is written before what bears it", "R44", "      reach(lock, now + ttl)\n", ""],
+    ["a refused PUBLISH undoes the answer", "R8", "redis.pcall(\"PUBLISH\", inbox", "redis.call(\"PUBLISH\", inbox"],
     ["a renewal shortens", "R6", "if ends > now and now + ttl > ends then", "if ends > now then"],
     ["a renewal revives a holder", "R2", "if ends > now and now + ttl > ends then", "if now + ttl > ends then"],
     [
@@ -855,7 +878,6 @@ const lua = [
       "elseif not answered"
     ],
     ["one bad key spoils the batch", "R8", "local ok, result = pcall(step, ...)", "local ok, result = true, step(...)"],
-    ["a refused PUBLISH undoes the answer", "R8", "redis.pcall(\"PUBLISH\", inbox", "redis.call(\"PUBLISH\", inbox"],
     ["a waiter above the limit blocks", "R12", "elseif entry.permits > lock.limit then", "elseif false then"],
     [
       "a grant out of the queue lasts longer than the waiter lives",
@@ -888,8 +910,8 @@ const lua = [
     [
       "a renewal does not see who waits",
       "R9",
-      "if call(\"EXISTS\", lock.queue, lock.alive) > 0 then return nil end\n  local later",
-      "local later"
+      "ends > till or call(\"EXISTS\", lock.queue, lock.alive) > 0 then return nil end\n  local later",
+      "ends > till then return nil end\n  local later"
     ],
     [
       "a renewal takes the end of another holder",
@@ -897,8 +919,7 @@ const lua = [
       "first[1] == item.token and tonumber(first[2]) or 0",
       "tonumber(first[2]) or 0"
     ],
-    ["a renewed lock expires as before", "R21", "call(\"PEXPIREAT\", lock.held, digits)\n      ", ""],
-    ["a renewed fence expires as before", "R21", "call(\"PEXPIREAT\", lock.fence, text(later + DAY))\n", ""],
+    ["a renewed lock expires as before", "R44", "if later > till then raise(lock, later, true) end", ""],
     [
       "leave does not settle",
       "R9",
@@ -958,8 +979,8 @@ const lua = [
     [
       "a handover goes on where the queue's liveness was evicted",
       "R8",
-      " or not lives then return false end",
-      " then return false end"
+      " or not lives or tonumber(lives) > till then",
+      " then"
     ],
     [
       "what was counted for who was evicted is handed on and on",
@@ -976,8 +997,8 @@ const lua = [
     [
       "a full Redis refuses to hand over",
       "R8",
-      "  call(\"HDEL\", lock.state, token)\n  -- R14",
-      "  call(\"ZADD\", lock.held, lives, next)\n  call(\"HDEL\", lock.state, token)\n  -- R14"
+      "  call(\"HDEL\", lock.state, token, \"#used\")\n  -- R14",
+      "  call(\"ZADD\", lock.held, lives, next)\n  call(\"HDEL\", lock.state, token, \"#used\")\n  -- R14"
     ],
     [
       "a lock is handed over for a whole ttl",

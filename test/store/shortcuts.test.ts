@@ -13,12 +13,14 @@ import * as Operations from "../../src/internal/redis/operations.js"
 import type { LockKeys, Script } from "../../src/internal/redis/script.js"
 import * as Scripts from "../../src/internal/redis/scripts.js"
 import { openClient } from "./backends.js"
+import { onKeys } from "./onKeys.js"
 
 const start = Date.now() + 3_600_000
 
 /** Keys of the test, beside those of its locks. */
 const id = `shortcuts-${randomUUID()}`
-const [clock, ears, log] = [`${id}:clock`, `${id}:ears`, `${id}:log`]
+const world = { clock: `${id}:clock`, ears: `${id}:ears`, log: `${id}:log` }
+const { clock, ears, log } = world
 
 /** A mistake here would compare a script with itself. */
 const replaced = (lua: string, pairs: ReadonlyArray<readonly [from: string, to: string]>): string =>
@@ -27,14 +29,6 @@ const replaced = (lua: string, pairs: ReadonlyArray<readonly [from: string, to: 
     assert.lengthOf(parts, 2, from)
     return parts.join(to)
   }, lua)
-
-/** The clock, who can be reached and what is told are keys, and keys expire at a time: so both see and leave the same. */
-const onKeys = (lua: string): string =>
-  lua.replaceAll("\"PX\", ttl + DAY", "\"PXAT\", text(now + ttl + DAY)")
-    .replaceAll(/"PX", text\((\S*till) - now \+ DAY\)/g, "\"PXAT\", text($1 + DAY)")
-    .replaceAll("call(\"TIME\")", `call("LRANGE", "${clock}", 0, 1)`)
-    .replaceAll("redis.pcall(\"PUBSUB\", \"NUMSUB\", inbox)", `{ inbox, call("SISMEMBER", "${ears}", inbox) }`)
-    .replaceAll("redis.pcall(\"PUBLISH\", inbox,", `call("RPUSH", "${log}", inbox,`)
 
 const withoutAcquire = replaced(Acquire.acquire.lua, [
   ["if isFree then\n  local fences", "if false then\n  local fences"],
@@ -234,7 +228,7 @@ describe("the shortcuts of the scripts", () => {
     () =>
       Effect.gen(function*() {
         const client = yield* openClient(inject("redisUrl"))
-        const load = (lua: string) => client.script("LOAD", onKeys(lua)).then(String)
+        const load = (lua: string) => client.script("LOAD", onKeys(lua, world)).then(String)
         const scripts = new Map<string, readonly [string, string]>()
         for (
           const [name, full, plain] of [

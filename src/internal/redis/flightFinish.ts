@@ -32,9 +32,10 @@ local MAX_AT_ONCE = 1000
 local token, notAfter, retention, keep, payload = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), ARGV[5]
 local state, followers, marks, outcomes = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 -- Each of these reads is also the look at a key's type that must come before the first write (R8).
-local meta = call("HMGET", state, "#leader", token)
+local meta = call("HMGET", state, "#leader", token, "#ends", "#ttl")
 local living, known = call("ZRANGEBYSCORE", followers, "(" .. nowDigits, "+inf"), call("ZCARD", followers)
 local oldest, stored = call("ZRANGE", marks, 0, 0, "WITHSCORES")[2], call("HLEN", outcomes)
+local lasts = tonumber(meta[3] or "0") + tonumber(meta[4] or "0")
 local kind, joinedUntil = string.match(meta[2] or "", "^(%a) (%d+) ")
 -- R33: a copy finds the mark of the first, and says the same.
 if kind == "d" then return { nowDigits, "accepted" } end
@@ -46,14 +47,24 @@ if #living < known or oldest and tonumber(oldest) <= now then
   -- Seldom, so its functions are made only now: that takes as long as some calls.
   ${flightAccess}
   sweep(open(1))
+  oldest = true
 end
 
 local served, till = #living > 0, math.max(tonumber(joinedUntil), notAfter, now + keep)
 if served then till = math.max(till, now + retention) end
+-- R21
+if oldest then till = math.max(till, tonumber(call("ZRANGE", marks, -1, -1, "WITHSCORES")[2] or "0")) end
 local tillDigits, readable = text(till), text(now + retention)
+-- R44: what is made gets its expiry at once, what is there before something is written that needs it.
+local function put(key, command, ...)
+  local isThere = call("PEXPIREAT", key, tillDigits) == 1
+  call(command, key, ...)
+  if not isThere then call("PEXPIREAT", key, tillDigits) end
+end
+if till > lasts then call("PEXPIREAT", state, tillDigits) end
 local entries, ends = { token, "d " .. joinedUntil .. " " .. nowDigits }, { tillDigits, token }
 if keep > 0 then entries[3], entries[4] = "#kept", token end
-if served or keep > 0 then stored = call("HSET", outcomes, token, payload) end
+if served or keep > 0 then put(outcomes, "HSET", token, payload) end
 local outcome = " " .. nowDigits .. " " .. token
 -- So many at once as Lua has room for.
 for from = 1, #living, MAX_AT_ONCE do
@@ -68,20 +79,17 @@ for from = 1, #living, MAX_AT_ONCE do
   end
   call("ZREM", followers, unpack(living, from, to))
   if to < #living then
+    put(marks, "ZADD", unpack(ends))
     call("HSET", state, unpack(entries))
-    call("ZADD", marks, unpack(ends))
     entries, ends = {}, {}
   end
 end
 if #entries > 0 then
+  put(marks, "ZADD", unpack(ends))
   call("HSET", state, unpack(entries))
-  call("ZADD", marks, unpack(ends))
 end
--- R21
-if oldest then tillDigits = text(math.max(till, tonumber(call("ZRANGE", marks, -1, -1, "WITHSCORES")[2]))) end
-call("PEXPIREAT", state, tillDigits)
-call("PEXPIREAT", marks, tillDigits)
-if stored > 0 then call("PEXPIREAT", outcomes, tillDigits) end
+if till < lasts then call("PEXPIREAT", state, tillDigits) end
+if stored > 0 and not (served or keep > 0) then call("PEXPIREAT", outcomes, tillDigits) end
 publish()
 return { nowDigits, "accepted" }`
 })

@@ -54,10 +54,12 @@ local function join()
   end
   local ends, till = tonumber(meta[2] or "0"), tonumber(meta[2] or "0") + tonumber(meta[3] or "0")
   if ends <= now or now + ttl > till then return nil end
+  -- R44: the state lasts that long already.
+  local last = math.max(till, tonumber(call("ZRANGE", followers, -1, -1, "WITHSCORES")[2] or "0"))
+  local isThere = call("PEXPIREAT", followers, text(last)) == 1
   call("ZADD", followers, text(now + ttl), token)
+  if not isThere then call("PEXPIREAT", followers, text(last)) end
   call("HSET", state, token, "f " .. text(notAfter) .. " " .. inbox)
-  -- R21: the state lasts that long already.
-  call("PEXPIREAT", followers, text(math.max(till, tonumber(call("ZRANGE", followers, -1, -1, "WITHSCORES")[2]))))
   return { text(now), "follows", ttl, ends - now }
 end
 local joined = join()
@@ -87,7 +89,7 @@ else
   if entry then
     renew(flight, token, entry, ttl)
   elseif isLed(flight) then
-    call("ZADD", flight.followers, text(now + ttl), token)
+    follow(flight, token, now + ttl)
     write(flight, token, "f", notAfter, inbox)
   else
     lead(flight, token, notAfter, ttl)

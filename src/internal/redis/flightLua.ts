@@ -14,22 +14,35 @@
  * - o: has followed, and may read an outcome; rest is when that run finished, and the token that led it.
  * - x: has no part in anything any more (R36).
  *
- * Times are milliseconds of this server, read once (R23). Tokens are random, so none begins with #.
+ * Times are milliseconds of this server, read once (R23). Tokens are random, so none begins with #. No deadline lies beyond
+ * the expiry of its key, at whichever call a script may stop (R44).
  */
 export const flightAccess = `
 local MAX_STEPS = 64
+
+local function lastOf(key) return tonumber(call("ZRANGE", key, -1, -1, "WITHSCORES")[2] or "0") end
 
 local function open(index)
   local at = (index - 1) * 4
   local flight = { state = KEYS[at + 1], followers = KEYS[at + 2], marks = KEYS[at + 3], outcomes = KEYS[at + 4] }
   -- R8: each key is read by its type before the first write, so that a foreign key fails the whole step untouched.
   local meta = call("HMGET", flight.state, "#leader", "#ends", "#ttl", "#kept")
-  call("ZCARD", flight.followers)
-  call("ZCARD", flight.marks)
   call("HLEN", flight.outcomes)
   flight.leader, flight.ends, flight.ttl = meta[1], tonumber(meta[2] or "0"), tonumber(meta[3] or "0")
   flight.kept = meta[4]
+  -- R21: every key expires with the latest deadline in any. For a leader that is a ttl after its lease: until somebody
+  -- else leads, a finish that comes late is still accepted (R33).
+  flight.till = math.max(flight.ends + flight.ttl, lastOf(flight.followers), lastOf(flight.marks))
   return flight
+end
+
+-- R44: before a deadline is written, what bears it.
+local function reach(flight, deadline)
+  if deadline <= flight.till then return end
+  flight.till = deadline
+  for _, key in ipairs({ flight.state, flight.followers, flight.marks, flight.outcomes }) do
+    call("PEXPIREAT", key, text(deadline))
+  end
 end
 
 local function read(flight, token)
@@ -45,6 +58,7 @@ local function write(flight, token, kind, notAfter, rest)
 end
 
 local function mark(flight, token, kind, notAfter, rest, till)
+  reach(flight, till)
   write(flight, token, kind, notAfter, rest)
   call("ZADD", flight.marks, text(till), token)
 end
@@ -88,6 +102,7 @@ local function unlead(flight)
 end
 
 local function leadUntil(flight, ends, ttl)
+  reach(flight, ends + ttl)
   flight.ends, flight.ttl = ends, ttl
   call("HSET", flight.state, "#ends", text(ends), "#ttl", text(ttl))
 end
@@ -104,6 +119,11 @@ local function lead(flight, token, notAfter, ttl)
   leadUntil(flight, now + ttl, ttl)
 end
 
+local function follow(flight, token, till)
+  reach(flight, till)
+  call("ZADD", flight.followers, text(till), token)
+end
+
 -- R6: never to an earlier end. What is over stays over, but for a flight that nobody leads: that a live follower leads.
 local function renew(flight, token, entry, ttl)
   if entry.kind == "l" then
@@ -112,7 +132,7 @@ local function renew(flight, token, entry, ttl)
     local ends = tonumber(call("ZSCORE", flight.followers, token) or "0")
     if ends <= now then return end
     if isLed(flight) then
-      call("ZADD", flight.followers, text(math.max(ends, now + ttl)), token)
+      follow(flight, token, math.max(ends, now + ttl))
     else
       call("ZREM", flight.followers, token)
       lead(flight, token, entry.notAfter, ttl)
@@ -138,13 +158,9 @@ local function answer(flight, token, whole)
   return { "gone" }
 end
 
--- R21: every key expires with the latest deadline in it. For a leader that is a ttl after its lease: until somebody else
--- leads, a finish that comes late is still accepted (R33).
+-- R21: no key stays for longer than something in it counts, and what was made gets its expiry.
 local function close(flight)
-  local till = flight.leader and flight.ends + flight.ttl or 0
-  for _, key in ipairs({ flight.followers, flight.marks }) do
-    till = math.max(till, tonumber(call("ZRANGE", key, -1, -1, "WITHSCORES")[2] or "0"))
-  end
+  local till = math.max(flight.leader and flight.ends + flight.ttl or 0, lastOf(flight.followers), lastOf(flight.marks))
   for _, key in ipairs({ flight.state, flight.followers, flight.marks, flight.outcomes }) do
     if till > now then call("PEXPIREAT", key, text(till)) else call("DEL", key) end
   end

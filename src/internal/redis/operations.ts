@@ -20,7 +20,13 @@ expire(lock)
 local revoked = 0
 for _, token in ipairs(call("ZRANGE", lock.held, 0, -1)) do
   local entry = read(lock, token)
-  if entry and entry.kind == "h" and entry.number <= tonumber(ARGV[1]) then
+  if not entry then
+    -- Its entry was evicted. Its own process is told by its next renewal.
+    if not asks then
+      forget(lock, token)
+      revoked = revoked + 1
+    end
+  elseif entry.kind == "h" and entry.number <= tonumber(ARGV[1]) then
     if not asks or isKept(entry) then forget(lock, token, entry) end
     if not isKept(entry) then tell(entry.inbox, asks and "asked" or "revoked", token, entry.number) end
     revoked = revoked + 1
@@ -50,7 +56,7 @@ call("HDEL", lock.state, "#")
 expire(lock)
 local entry = read(lock, token)
 if entry and entry.kind == "h" and entry.permits > permits and endOf(lock, token, entry) > now then
-  lock.used = lock.used - entry.permits + permits
+  lock.used = usedOf(lock) - entry.permits + permits
   entry.permits = permits
   write(lock, token, entry)
 end
@@ -80,18 +86,18 @@ export const inspect = script({
     ),
   lua: `
 local lock = open(1)
-local holders, used = {}, 0
+local holders, used, last = {}, 0, lock.last
 for _, token in ipairs(call("ZRANGEBYSCORE", lock.held, "(" .. text(now), "+inf")) do
   local entry = read(lock, token)
   if entry then
     local remaining = tonumber(call("ZSCORE", lock.held, token)) - now
     holders[#holders + 1] = { text(entry.number), entry.permits, entry.limit, remaining, entry.metadata }
-    used = used + entry.permits
+    used, last = used + entry.permits, math.max(last, entry.number)
   end
 end
 local waiting = call("ZCARD", lock.queue)
 for _, token in ipairs(call("ZRANGEBYSCORE", lock.alive, "-inf", now)) do
   if call("ZSCORE", lock.queue, token) then waiting = waiting - 1 end
 end
-return { text(now), { lock.limit, used, waiting, text(lock.last) }, holders }`
+return { text(now), { lock.limit or 1, used, waiting, text(last) }, holders }`
 })

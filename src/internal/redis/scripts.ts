@@ -59,20 +59,14 @@ local function renewAlone(lock, item)
   local first, last = redis.pcall("ZRANGE", lock.held, 0, 0, "WITHSCORES"), redis.pcall("GET", lock.fence)
   local ends = first[1] == item.token and tonumber(first[2]) or 0
   if ends <= now or type(last) ~= "string" or not number(last) then return nil end
-  if call("EXISTS", lock.queue, lock.alive) > 0 then return nil end
+  if ends > till or call("EXISTS", lock.queue, lock.alive) > 0 then return nil end
   local later = now + item.ttl
   if later > ends then
     -- R8: once a script. What follows is then let through by a full Redis.
     if not isOpen then call("HDEL", lock.state, "#") end
     isOpen, ends = true, later
+    if later > till then raise(lock, later, true) end
     call("ZADD", lock.held, later, item.token)
-    if later > till then
-      local digits = text(later)
-      call("HSET", lock.state, "#until", digits)
-      call("PEXPIREAT", lock.state, digits)
-      call("PEXPIREAT", lock.held, digits)
-      call("PEXPIREAT", lock.fence, text(later + DAY))
-    end
   end
   return { "held", ends - now, fence }
 end
@@ -172,10 +166,10 @@ local function handOver(lock, token)
   if queue.err or dead ~= 0 or not ends or ends <= now then return false end
   local meta = redis.pcall("HMGET", lock.state, token, "#used", "#limit", "#until", next or "#")
   local had, used, till = tonumber(string.match(meta[1] or "", "^h (%d+) ")), tonumber(meta[2]), tonumber(meta[4])
-  if not had or not used or not till or first[1] ~= token and not call("ZSCORE", lock.held, token) then return false end
+  if not had or not used or not till or ends > till or first[1] ~= token and not call("ZSCORE", lock.held, token) then return false end
   if not next then
     if used <= had or not first[3] then return false end
-    call("HDEL", lock.state, token)
+    call("HDEL", lock.state, token, "#used")
     call("ZREM", lock.held, token)
     call("HSET", lock.state, "#used", used - had)
     return true
@@ -184,20 +178,22 @@ local function handOver(lock, token)
   local last = redis.pcall("GET", lock.fence) or "0"
   local lives = call("ZSCORE", lock.alive, next)
   -- Whoever takes all that is free leaves nothing for others. Where Redis has evicted a key, the rest makes it right.
-  if tonumber(permits) ~= had or used ~= tonumber(meta[3]) or not first[3] and used ~= had or not lives then return false end
+  if tonumber(permits) ~= had or used ~= tonumber(meta[3]) or not first[3] and used ~= had or not lives or tonumber(lives) > till then
+    return false
+  end
   if type(last) ~= "string" or not number(last) then return false end
   if subscribed == "1" then
     local heard = redis.pcall("PUBSUB", "NUMSUB", inbox)
     if heard.err or heard[2] == 0 then return false end
   end
   local fence = text(nextFence(number(last)))
-  call("HDEL", lock.state, token)
+  call("HDEL", lock.state, token, "#used")
   -- R14: until its liveness ends, not a whole ttl. The set is never empty, so that it keeps its expiry.
   call("ZADD", lock.held, lives, next)
   call("ZREM", lock.held, token)
   call("ZREM", lock.queue, next)
   call("ZREM", lock.alive, next)
-  call("HSET", lock.state, next, pack("h", permits, limit, fence, subscribed, inbox, metadata))
+  call("HSET", lock.state, next, pack("h", permits, limit, fence, subscribed, inbox, metadata), "#used", used)
   call("SET", lock.fence, fence, "PX", text(till - now + DAY))
   if subscribed == "1" then
     redis.pcall("PUBLISH", inbox, message(event("granted", next, fence)))

@@ -6,15 +6,10 @@ import { access } from "./lua.js"
 
 const settling = `
 local MAX_STEPS = 64
-local inboxes, outbox, reached = {}, {}, {}
+local outbox, reached = {}, {}
 
 local function tell(inbox, what, token, number)
-  if not outbox[inbox] then
-    outbox[inbox] = {}
-    inboxes[#inboxes + 1] = inbox
-  end
-  local box = outbox[inbox]
-  box[#box + 1] = event(what, token, text(number))
+  outbox[#outbox + 1] = { inbox, event(what, token, text(number)) }
 end
 
 -- Asked once an inbox and run (R22). Where the question is refused the answer is yes: heartbeats carry the grant.
@@ -51,7 +46,7 @@ end
 
 -- Grants while the head of the queue fits. \`answered\` has the tokens that learn of it by the reply of this script.
 local function grant(lock, answered)
-  while lock.used < lock.limit and headOf(lock) do
+  while lock.limit and usedOf(lock) < lock.limit and headOf(lock) do
     if lock.steps >= MAX_STEPS then
       lock.unsettled = true
       return
@@ -83,12 +78,18 @@ end
 
 -- R8: last, and by pcall: whatever it says, the grants stand. Receivers drop what is too long to be honest.
 local function publish()
-  for _, inbox in ipairs(inboxes) do
-    local box = outbox[inbox]
-    for from = 1, #box, MAX_STEPS do
-      local events = table.concat(box, ",", from, math.min(from + MAX_STEPS - 1, #box))
-      redis.pcall("PUBLISH", inbox, message(events))
+  local latest, boxes = {}, {}
+  for _, told in ipairs(outbox) do
+    local inbox, box = told[1], latest[told[1]]
+    if not box or #box.events == MAX_STEPS then
+      box = { inbox = inbox, events = {} }
+      latest[inbox], boxes[#boxes + 1] = box, box
     end
+    box.events[#box.events + 1] = told[2]
+  end
+  for _, box in ipairs(boxes) do
+    local inbox = box.inbox
+    redis.pcall("PUBLISH", inbox, message(table.concat(box.events, ",")))
   end
 end
 
@@ -120,20 +121,21 @@ local function renew(lock, token, ttl, liveness, subscribed)
     if isKept(entry) then return end
     local ends = endOf(lock, token, entry)
     if ends > now and now + ttl > ends then
+      reach(lock, now + ttl)
       call("ZADD", lock.held, now + ttl, token)
-      lock.ends[token], lock.dirty, lock.stale = now + ttl, true, true
-      lock.till = math.max(lock.till, now + ttl)
+      lock.ends[token], lock.stale = now + ttl, true
     end
   elseif entry.kind == "w" then
     local ends = endOf(lock, token, entry)
     if ends <= now then return end
     if now + liveness > ends then
+      reach(lock, now + liveness, spare(now + liveness))
       call("ZADD", lock.alive, now + liveness, token)
-      lock.ends[token], lock.dirty = now + liveness, true
-      lock.till = math.max(lock.till, now + liveness)
+      lock.ends[token] = now + liveness
     end
     if call("ZADD", lock.queue, "NX", text(entry.number), token) == 1 then
-      lock.dirty, lock.moved, lock.admitted = true, true, true
+      call("PEXPIREAT", lock.queue, text(lock.till))
+      lock.moved = true
     end
     if entry.subscribed ~= subscribed then
       entry.subscribed = subscribed
@@ -157,10 +159,12 @@ local function answer(lock, token)
   return { "gone" }
 end
 
--- Runs a step on one lock of a batch. An error spoils that lock only (R8).
+-- Runs a step on one lock of a batch. An error spoils that lock only (R8), and what it did not finish is not told.
 local function attempt(step, ...)
+  local told = #outbox
   local ok, result = pcall(step, ...)
   if ok then return result, nil end
+  for i = #outbox, told + 1, -1 do outbox[i] = nil end
   return nil, type(result) == "table" and result.err or tostring(result)
 end
 `

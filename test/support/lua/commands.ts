@@ -73,8 +73,9 @@ const hdel: Command["run"] = ({ database }, [, key = "", ...fields]) => {
 }
 
 const zadd: Command["run"] = ({ database }, [, key = "", ...rest]) => {
-  const isNew = rest[0]?.toUpperCase() === "NX"
-  const pairs = isNew ? rest.slice(1) : rest
+  const option = rest[0]?.toUpperCase()
+  const [isNew, isOld] = [option === "NX", option === "XX"]
+  const pairs = isNew || isOld ? rest.slice(1) : rest
   if (pairs.length === 0 || pairs.length % 2 !== 0) throw syntax()
   const scores = pairs.filter((_, i) => i % 2 === 0).map((text) => toScore(text))
   const found = database.sortedSet(key)
@@ -82,10 +83,10 @@ const zadd: Command["run"] = ({ database }, [, key = "", ...rest]) => {
   const before = set.size
   scores.forEach((score, i) => {
     const member = pairs[2 * i + 1]!
-    if (!isNew || !set.scores.has(member)) set.set(member, score)
+    if (set.scores.has(member) ? !isNew : !isOld) set.set(member, score)
   })
   if (found) database.changed(key, set)
-  else database.set(key, set, Infinity)
+  else if (set.size > 0) database.set(key, set, Infinity)
   return set.size - before
 }
 

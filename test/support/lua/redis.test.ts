@@ -34,7 +34,7 @@ describe("the Redis in memory", () => {
     ["HLEN", anyKey],
     ["ZADD", anyKey, score, word],
     ["ZADD", anyKey, score, word, score, word],
-    ["ZADD", anyKey, FastCheck.constantFrom("NX", "nx"), score, word],
+    ["ZADD", anyKey, FastCheck.constantFrom("NX", "nx", "XX", "xx"), score, word],
     ["ZREM", anyKey, word, word],
     ["ZSCORE", anyKey, word],
     ["ZRANK", anyKey, word],
