@@ -189,29 +189,30 @@ export { semaphore } from "./Semaphore.js"
 export { singleton } from "./Singleton.js"
 
 /**
- * The service with default options, on the two connections.
+ * The service with default options, on the two connections. Each use of it is a service of its own, also in one graph of
+ * layers: provide its connections, and share what that gives.
  *
  * @since 0.1.0
  * @category Layers
  */
-export const layer: Layer.Layer<Dlock, never, RedisLayer.Redis | PubSubLayer.PubSub> = Layer.suspend(() =>
-  layerOptions({})
+export const layer: Layer.Layer<Dlock, never, RedisLayer.Redis | PubSubLayer.PubSub> = Layer.fresh(
+  Layer.suspend(() => layerOptions({}))
 )
 
 /**
- * The service on the two connections.
+ * The service on the two connections. Each use of it is a service of its own, as with `layer`.
  *
  * @since 0.1.0
  * @category Layers
  */
 export const layerOptions = (options: Options): Layer.Layer<Dlock, never, RedisLayer.Redis | PubSubLayer.PubSub> =>
-  Layer.scoped(
+  Layer.fresh(Layer.scoped(
     Dlock,
     Effect.flatMap(
       Effect.all([RedisLayer.Redis, PubSubLayer.PubSub]),
       ([redis, pubSub]) => internal.makeRedis(redis, pubSub, options)
     )
-  )
+  ))
 
 /**
  * `layerOptions`, with options from `Config`.
@@ -222,7 +223,7 @@ export const layerOptions = (options: Options): Layer.Layer<Dlock, never, RedisL
 export const layerConfig = (
   options: Config.Config.Wrap<Options>
 ): Layer.Layer<Dlock, ConfigError, RedisLayer.Redis | PubSubLayer.PubSub> =>
-  Layer.unwrapEffect(Effect.map(Config.unwrap(options), layerOptions))
+  Layer.fresh(Layer.unwrapEffect(Effect.map(Config.unwrap(options), layerOptions)))
 
 /**
  * The service with both of its connections: all that an application needs. Without `url`, Redis is at localhost:6379.

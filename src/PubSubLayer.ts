@@ -25,12 +25,13 @@ export class PubSub extends Context.Tag("effect-dlock/PubSub")<PubSub, Connectio
 
 /**
  * Opens a second connection with the options of the command connection, and closes it with the scope of the layer. Fails
- * only when it cannot be made at all.
+ * only when it cannot be made at all. Each use of it is a connection of its own, also in one graph of layers: it belongs to
+ * the command connection that it is provided with.
  *
  * @since 0.1.0
  * @category Layers
  */
-export const layer: Layer.Layer<PubSub, BackendError, Redis> = Layer.scoped(
+export const layer: Layer.Layer<PubSub, BackendError, Redis> = Layer.fresh(Layer.scoped(
   PubSub,
   Effect.flatMap(
     Redis,
@@ -46,11 +47,11 @@ export const layer: Layer.Layer<PubSub, BackendError, Redis> = Layer.scoped(
           })
       )
   )
-)
+))
 
 /**
  * Uses a client of yours for subscribing. It is never closed and never reconfigured. It must be a connection of its own:
- * one that is subscribed can send nothing else.
+ * one that is subscribed can send nothing else. That of `RedisLayer.layerClient` is a defect.
  *
  * @since 0.1.0
  * @category Layers

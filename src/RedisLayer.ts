@@ -15,6 +15,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Redacted from "effect/Redacted"
 import type { BackendError } from "./DlockError.js"
+import * as Address from "./internal/redis/address.js"
 import * as internal from "./internal/redis/connection.js"
 import * as Driver from "./internal/redis/driver.js"
 import type { Connection } from "./internal/redis/gate.js"
@@ -30,7 +31,8 @@ export class Redis extends Context.Tag("effect-dlock/Redis")<Redis, Connection>(
 /**
  * Options of ioredis, and `url` (`redis://` or `rediss://`) in their place or before them. The parts of the url win
  * over the options. Pass a `Redacted` url when it carries a password. The time limit of a command is
- * `commandTimeout` of `Dlock.Options`; that of ioredis is not used.
+ * `commandTimeout` of `Dlock.Options`; that of ioredis is not used. A `url`, `port` or `db` that can only be a mistake is a
+ * defect (a `TypeError` that names it, and repeats nothing of the url).
  *
  * @since 0.1.0
  * @category Models
@@ -52,9 +54,13 @@ export interface Options extends Driver.ClientOptions {
 export const layer = (options: Options = {}): Layer.Layer<Redis, BackendError> =>
   Layer.scoped(
     Redis,
-    internal.open("commands", (defaults) => {
-      const { url, ...own } = options
-      return Driver.connect(Redacted.isRedacted(url) ? Redacted.value(url) : url, { ...defaults, ...own })
+    Effect.suspend(() => {
+      const { url: given, ...own } = options
+      const url = Redacted.isRedacted(given) ? Redacted.value(given) : given
+      const mistake = Address.mistake(url, own)
+      return mistake === undefined
+        ? internal.open("commands", (defaults) => Driver.connect(url, { ...defaults, ...own }))
+        : Effect.die(mistake)
     })
   )
 
@@ -72,6 +78,9 @@ export const layerConfig = (
  * Uses a client of yours. It is never closed and never reconfigured: closing, timeouts and reconnecting stay your
  * business. Calls of this library still settle within `commandTimeout`; but a half-open connection heals only when the
  * client itself notices it, so give it a `socketTimeout`.
+ *
+ * The locks are in the database that the client is in when the layer is built. While somebody moves it to another one, or
+ * has a transaction open on it, calls fail with `BackendError`, reason `RefusedForNow`.
  *
  * @since 0.1.0
  * @category Layers

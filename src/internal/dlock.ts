@@ -28,12 +28,16 @@ import * as Tokens from "./tokens.js"
 
 const defaults = { prefix: "dlock", ttl: "10 seconds", commandTimeout: "5 seconds", maxPayloadBytes: 2 ** 20 } as const
 
+const oneClient = "effect-dlock: `PubSubLayer.layerClient` must be given a client of its own, not that of " +
+  "`RedisLayer.layerClient`: what is subscribed can send nothing else. Use client.duplicate()"
+
 export const makeRedis = (
   redis: Connection,
   pubSub: Connection,
   options: Dlock.Options
 ): Effect.Effect<Dlock.Service, never, Scope.Scope> =>
   Effect.gen(function*() {
+    if (redis.client === pubSub.client) return yield* Effect.die(new TypeError(oneClient))
     const prefix = yield* orDie(Options.prefix(options.prefix ?? defaults.prefix))
     const commandTimeout = yield* commandTimeoutOf(options)
     const store = yield* RedisStore.make({ redis, pubSub, prefix, commandTimeout, inboxId: Tokens.makeSecret() })

@@ -1,8 +1,8 @@
 /** Options of the layers: what they are by default, and those that can only be a mistake. */
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Effect, Exit, Layer } from "effect"
+import { Cause, Context, Effect, Exit, Layer, Redacted } from "effect"
 import { inject } from "vitest"
-import { Dlock } from "../../src/index.js"
+import { Dlock, RedisLayer } from "../../src/index.js"
 import * as Assembly from "../../src/internal/dlock.js"
 import type { FinishRequest, Stores } from "../../src/internal/flightStore.js"
 import * as Memory from "../../src/internal/memory/store.js"
@@ -81,5 +81,75 @@ describe("an option of a layer that can only be a mistake", () => {
           assert(Cause.isDie(exit.cause))
           assert.include(String(Cause.squash(exit.cause)), `\`${name}\``)
         })))
+  }
+
+  const secret = "s3cret"
+
+  for (
+    const [what, url] of [
+      ["that is empty", ""],
+      ["of another protocol", `http://:${secret}@localhost:6379`],
+      ["in capitals, which the driver would not encrypt", `REDISS://:${secret}@localhost`],
+      ["without a protocol", `${secret}@localhost:6379`],
+      ["without a host", "redis://"],
+      ["without a host before its database", "redis:///1"],
+      ["without a host before its port", "redis://:6379"],
+      ["with a port that is none", `redis://:${secret}@localhost:port`],
+      ["with a port too high", `redis://:${secret}@localhost:65536`],
+      ["with the port 0", `redis://:${secret}@localhost:0`],
+      ["with a database that is no number", `redis://:${secret}@localhost/one`],
+      ["with such a database in its query", `redis://:${secret}@localhost?db=one`],
+      ["whose password is not encoded", `redis://:${secret}/${secret}@localhost`],
+      ["that is not a string", 6379]
+    ] as const
+  ) {
+    it.scoped(`dies, and the message names it and repeats nothing of it: a url ${what}`, () =>
+      Effect.gen(function*() {
+        for (const given of [url, Redacted.make(url)]) {
+          // SAFETY: the type does not have all of them, but a program may say them all the same.
+          const options = { url: given } as RedisLayer.Options
+          for (const layer of [Layer.discard(RedisLayer.layer(options)), Layer.discard(Dlock.layerRedis(options))]) {
+            const exit = yield* Effect.exit(Layer.build(layer))
+            assert(Exit.isFailure(exit))
+            assert(Cause.isDie(exit.cause))
+            const said = String(Cause.squash(exit.cause))
+            assert.include(said, "`url`")
+            assert.notInclude(said, secret)
+            assert.notInclude(Cause.pretty(exit.cause), secret)
+          }
+        }
+      }))
+  }
+
+  it.scoped("dies, and the message names it: db and port", () =>
+    Effect.gen(function*() {
+      const options: ReadonlyArray<RedisLayer.Options> = [
+        ...[NaN, -1, 1.5].map((db) => ({ db })),
+        ...[NaN, 0, 1.5, 65_536].map((port) => ({ port }))
+      ]
+      for (const option of options) {
+        const exit = yield* Effect.exit(Layer.build(RedisLayer.layer({ lazyConnect: true, ...option })))
+        assert(Exit.isFailure(exit))
+        assert(Cause.isDie(exit.cause))
+        assert.include(String(Cause.squash(exit.cause)), `\`${Object.keys(option)[0]}\``)
+      }
+    }))
+})
+
+describe("a url is taken", () => {
+  for (
+    const [url, wanted] of [
+      ["redis://localhost", { host: "localhost", port: 6379, db: 0 }],
+      ["redis://user:p%2Fss@redis.test:6380/2", { host: "redis.test", port: 6380, db: 2, password: "p/ss" }],
+      ["rediss://[::1]:6380/", { host: "::1", port: 6380, db: 0, tls: true }],
+      ["redis://localhost?db=3", { host: "localhost", db: 3 }]
+    ] as const
+  ) {
+    it.scoped(url, () =>
+      Effect.gen(function*() {
+        const context = yield* Layer.build(RedisLayer.layer({ url, lazyConnect: true }))
+        const { options } = Context.get(context, RedisLayer.Redis).client
+        for (const [name, value] of Object.entries(wanted)) assert.strictEqual(Reflect.get(options, name), value, name)
+      }))
   }
 })

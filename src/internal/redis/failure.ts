@@ -19,9 +19,10 @@ const passingWords = /^ERR max number of clients|\bScript killed by user\b/
 const codeOf = (message: string): string =>
   /^(?:ERR )?(?:Error running script \([^)]*\): )?(?:@?user_script: ?\d+: )*-?([A-Z]+) /.exec(message)?.[1] ?? ""
 
-const advice: Readonly<Record<string, string>> = {
-  NOAUTH: "Give a password: redis://user:password@host, or the option `password`",
-  WRONGPASS: "Check the user and the password"
+/** What is said better than Redis says it. */
+const better: Readonly<Record<string, string>> = {
+  NOAUTH: "NOAUTH: it asks for a password. Give one: redis://user:password@host, or the option `password`",
+  WRONGPASS: "WRONGPASS: the user or the password is wrong"
 }
 
 /**
@@ -32,11 +33,10 @@ const wordsOf = (error: unknown): string =>
   (error instanceof Error ? error.message : String(error)).replace(/,? with args beginning with:.*$/s, "")
     .replace(/\.\s*$/, "")
 
-/** The driver's words, and what to do about them. */
+/** The driver's words, or better ones. */
 export const explained = (error: unknown): string => {
   const words = wordsOf(error)
-  const what = advice[codeOf(words)]
-  return what === undefined ? words : `${words}. ${what}`
+  return better[codeOf(words)] ?? words
 }
 
 /** With the driver's words as its own cause, where there is more to say than they do. */

@@ -159,7 +159,9 @@ export class Gate {
   }
 
   readonly onEnd = (): void => {
-    this.turnAway(this.state._tag === "Away" ? this.state.failure : Failures.ended(this.client))
+    const { client, lastError, state } = this
+    if (state._tag === "Away") return this.turnAway(state.failure)
+    this.turnAway(lastError === undefined ? Failures.ended(client) : Failures.cannotConnect(client, lastError, false))
   }
 
   readonly onError = (error: Error): void => {
