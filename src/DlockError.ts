@@ -18,9 +18,8 @@ import * as Schema from "effect/Schema"
  * Somebody else holds the lock. Nothing is held or queued for the caller any more.
  *
  * - `reason`: `Held` when the call does not wait, `Timeout` when its `wait` was over; an outage is neither, but a
- *   `BackendError`. `OverLimit` when it asks for more permits than there are, `Reentrant` when the fiber would wait for
- *   itself: it, or one that it comes from, holds it. The last two never pass by themselves: fix the call, and do not retry
- *   it.
+ *   `BackendError`. `OverLimit` when it asks for more permits than there are, `Reentrant` when it would wait for what the
+ *   code around it holds (see `Lock.lock`). The last two do not pass by themselves: fix the call, and do not retry it.
  * - `holder`: the `metadata` of the holder whose lease ends first, when it gave one.
  * - `retryAfter`: when that lease would end if it were not renewed. A hint, not a promise; absent when it is not known.
  * - `waited`: how long this call has waited.
@@ -54,8 +53,8 @@ export class LockAcquisitionError
       case "Reentrant":
         return `"${
           shorten(this.key)
-        }" is held already by this fiber, or by one that it comes from, and would wait for ` +
-          "itself. Take it once, outside; or give it back first."
+        }" is held by the code around this call. Take it once, outside, or release it first; ` +
+          "if its holder does not wait for this fiber, use `reentrant: \"wait\"`."
     }
   }
 }

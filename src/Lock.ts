@@ -95,7 +95,7 @@ export interface MultiLock extends Lease {
 
 /**
  * An option that can only be a mistake is a defect (a `TypeError` that names it): `ttl` and `maxHold` must be from 10 ms to 365
- * days, `metadata` 256 characters at most.
+ * days, `metadata` well-formed Unicode of 256 characters at most.
  *
  * @since 0.1.0
  * @category Models
@@ -113,6 +113,11 @@ export interface Options {
   readonly renew?: boolean | undefined
   /** The lease is lost after that long (reason `MaxHold`), however often it was renewed. Defaults to no limit. */
   readonly maxHold?: Duration.DurationInput | undefined
+  /**
+   * What a call that waits does when the lock is held around it (see `lock`): `"fail"` at once with reason `Reentrant`, or
+   * `"wait"`. Use `"wait"` in a daemon that its holder does not wait for. Defaults to `"fail"`.
+   */
+  readonly reentrant?: "fail" | "wait" | undefined
   /** Shown to others who find the lock held, and by `Dlock.inspect`. At most 256 characters. No secrets. */
   readonly metadata?: string | undefined
 }
@@ -151,8 +156,9 @@ export const once = (
 /**
  * Acquires the lock, waiting for it in order of arrival. It is held until the scope closes.
  *
- * Locks are not re-entrant: a fiber that asks for what it holds already, or what a fiber that it comes from holds, fails at
- * once with reason `Reentrant`.
+ * Locks are not re-entrant. A call that waits for a key fails at once with reason `Reentrant` when the key is held around it:
+ * in the body of a `with…` form, of `singleton` or of `guard`; or in a scope that holds it, after it was taken there, by the
+ * same fiber or by one that has ended. That includes nested scopes, and fibers that are forked there. See `reentrant`.
  *
  * Fails with reason `Timeout` when `options.wait` is over and Redis has said that somebody holds the lock or waits for it.
  * Fails with `BackendError` when Redis did not answer at all, when it was silent for so long that the place in the queue

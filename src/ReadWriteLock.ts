@@ -30,8 +30,8 @@ export interface WriteLock extends Lock.Lock {
 }
 
 /**
- * All wait in order of arrival, for `wait` of the options at most. A fiber that holds the lock already, to read or to
- * write, fails with `LockAcquisitionError` (`Reentrant`): it would wait for itself.
+ * All wait in order of arrival, for `wait` of the options at most. Where the lock is held already, to read or to
+ * write, a call fails with `LockAcquisitionError` (`Reentrant`), as with `Lock.lock`.
  *
  * @since 0.1.0
  * @category Models

@@ -26,7 +26,7 @@ export interface Semaphore {
    * Takes permits (default: 1), waiting for them in order of arrival. They are held until the scope closes.
    *
    * Fails with reason `OverLimit` when it asks for more than there are, with `Timeout` when `wait` is over, with
-   * `Reentrant` when this fiber holds permits of it already: take all that are needed at once. **Interruption**:
+   * `Reentrant` when permits of it are held around the call: take all that are needed at once. **Interruption**:
    * interrupting it leaves nothing behind.
    *
    * **Gotchas**: the fencing tokens of several holders are not in the order of their work. Do not refuse lower ones.

@@ -30,7 +30,7 @@ export interface Leader {
  * @since 0.1.0
  * @category Models
  */
-export interface Options extends Pick<Lock.Options, "ttl" | "wait" | "metadata"> {
+export interface Options extends Pick<Lock.Options, "ttl" | "wait" | "reentrant" | "metadata"> {
   /**
    * Keeps the key for at least that long after it was taken, also when the effect ended or this process stopped before.
    * So hosts whose clocks differ by less do not run a short job twice. `askRelease` and `forceRelease` end it sooner.

@@ -8,19 +8,21 @@ import type { BackendError, InvalidKeyError, MultiLockError } from "../DlockErro
 import type * as Lock from "../Lock.js"
 import type { Engine } from "./engine/engine.js"
 import * as Flights from "./engine/flights.js"
+import type { Lease } from "./engine/lease.js"
 import * as EngineModule from "./engine/make.js"
 import * as Fanout from "./fanout.js"
 import type { Stores } from "./flightStore.js"
 import * as Key from "./key.js"
 import { LockImpl, MultiLockImpl } from "./lock.js"
 import type { Env, Keys } from "./locks.js"
-import { guarded, multiRequestOf, orDie, requestOf, retrying, scoped, span } from "./locks.js"
+import { goOnInside, guarded, multiRequestOf, orDie, requestOf, retrying, scoped, span } from "./locks.js"
 import * as Memory from "./memory/store.js"
 import * as Options from "./options.js"
 import * as Outcome from "./outcome.js"
 import * as ReadWriteLock from "./readWriteLock.js"
 import type { Connection } from "./redis/gate.js"
 import * as RedisStore from "./redis/store.js"
+import type * as Reentrancy from "./reentrancy.js"
 import * as Semaphore from "./semaphore.js"
 import * as Singleton from "./singleton.js"
 import type { Claim, Store } from "./store.js"
@@ -41,14 +43,14 @@ export const makeRedis = (
     const prefix = yield* orDie(Options.prefix(options.prefix ?? defaults.prefix))
     const commandTimeout = yield* commandTimeoutOf(options)
     const store = yield* RedisStore.make({ redis, pubSub, prefix, commandTimeout, inboxId: Tokens.makeSecret() })
-    return yield* make(store, options)
+    return yield* make(store, options, RedisStore.realm(redis, prefix))
   })
 
 export const makeMemory = (options: Dlock.Options): Effect.Effect<Dlock.Service, never, Scope.Scope> =>
-  Memory.makeServer.pipe(
-    Effect.flatMap((server) => server.connect(Tokens.makeSecret())),
-    Effect.flatMap((store) => make(store, options))
-  )
+  Effect.gen(function*() {
+    const server = yield* Memory.makeServer
+    return yield* make(yield* server.connect(Tokens.makeSecret()), options, server)
+  })
 
 const commandTimeoutOf = (options: Dlock.Options): Effect.Effect<Duration.Duration> =>
   Effect.map(
@@ -79,37 +81,44 @@ const makeFanout = (store: Stores, options: Dlock.Options, ttlMillis: number, co
     })
   })
 
-export const make = (store: Stores, options: Dlock.Options): Effect.Effect<Dlock.Service, never, Scope.Scope> =>
+export const make = (
+  store: Stores,
+  options: Dlock.Options,
+  realm: Reentrancy.Realm = store
+): Effect.Effect<Dlock.Service, never, Scope.Scope> =>
   Effect.gen(function*() {
     const ttlMillis = yield* orDie(Options.finiteMillis("ttl", options.ttl ?? defaults.ttl))
     const commandTimeout = yield* commandTimeoutOf(options)
     const engine = yield* EngineModule.make({ store, commandTimeout, tokens: Tokens.make(Tokens.makeSecret) })
-    const env: Env = { engine, defaults: yield* orDie(Options.decode(undefined, ttlMillis)) }
+    const env: Env = { engine, realm, defaults: yield* orDie(Options.decode(undefined, ttlMillis)) }
     const { fanout, push } = yield* makeFanout(store, options, ttlMillis, commandTimeout)
 
-    const lock = (key: string, callOptions: Lock.Options | undefined, waits: boolean) =>
+    const once = (key: string, callOptions: Lock.Options | undefined) =>
       Effect.flatMap(
-        requestOf(env, claimOf(key), callOptions, waits),
-        (request) => scoped(env, request, (engine, lease) => new LockImpl(engine, lease))
+        requestOf(env, claimOf(key), callOptions, false),
+        (asked) => retrying(env, asked, scoped(env, asked, newLock), options.retry)
       )
+
+    const lock = (key: string, callOptions: Lock.Options | undefined) =>
+      Effect.flatMap(requestOf(env, claimOf(key), callOptions, true), (asked) => scoped(env, asked, newLock))
 
     const multi = (keys: ReadonlyArray<Keys>) =>
       Effect.flatMap(
         multiRequestOf(env, keys, undefined, false),
-        (request) => scoped(env, request, (engine, lease) => new MultiLockImpl(engine, lease))
+        (asked) => retrying(env, asked, scoped(env, asked, newMulti), retryMulti)
       )
 
     const retryMulti = options.retry && Schedule.mapInput(options.retry, ({ failed }: MultiLockError) => failed[0])
 
     return {
-      once: (key, callOptions) => retrying(lock(key, callOptions, false), options.retry).pipe(span("once", key)),
-      lock: (key, callOptions) => lock(key, callOptions, true).pipe(span("lock", key)),
+      once: (key, callOptions) => once(key, callOptions).pipe(span("once", key), goOnInside(env)),
+      lock: (key, callOptions) => lock(key, callOptions).pipe(span("lock", key), goOnInside(env)),
       withLock: (effect, key, callOptions) =>
-        Effect.flatMap(requestOf(env, claimOf(key), callOptions, true), (request) => guarded(env, request, effect))
+        Effect.flatMap(requestOf(env, claimOf(key), callOptions, true), (asked) => guarded(env, asked, effect))
           .pipe(span("withLock", key)),
-      multi: (keys) => retrying(multi(keys), retryMulti).pipe(span("multi", keys)),
+      multi: (keys) => multi(keys).pipe(span("multi", keys), goOnInside(env)),
       withMulti: (effect, keys, callOptions) =>
-        Effect.flatMap(multiRequestOf(env, [keys], callOptions, true), (request) => guarded(env, request, effect)).pipe(
+        Effect.flatMap(multiRequestOf(env, [keys], callOptions, true), (asked) => guarded(env, asked, effect)).pipe(
           span("withMulti", keys)
         ),
       semaphore: (key, callOptions) => Semaphore.make(env, key, callOptions),
@@ -123,6 +132,10 @@ export const make = (store: Stores, options: Dlock.Options): Effect.Effect<Dlock
       askRelease: (key, kind) => revoke(engine, key, kind, true).pipe(span("askRelease", key))
     }
   })
+
+const newLock = (env: Env, lease: Lease): LockImpl => new LockImpl(env, lease)
+
+const newMulti = (env: Env, lease: Lease): MultiLockImpl => new MultiLockImpl(env, lease)
 
 const claimOf = (key: string): Claim => ({ kind: "lock", key, permits: 1, limit: 1 })
 

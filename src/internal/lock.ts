@@ -9,18 +9,19 @@ import * as FiberId from "effect/FiberId"
 import type { BackendError, LockLostError } from "../DlockError.js"
 import type * as Lock from "../Lock.js"
 import type * as ReadWriteLock from "../ReadWriteLock.js"
-import type { Engine } from "./engine/engine.js"
 import type { Lease } from "./engine/lease.js"
 import * as Graft from "./graft.js"
+import type { Env } from "./locks.js"
 import { finiteMillis } from "./options.js"
+import * as Reentrancy from "./reentrancy.js"
 
-class Handle implements Lock.Lease {
-  // Private at run time too: a printed lock must not show the engine, with the tokens of others in it (R19).
-  readonly #engine: Engine
+export class Handle implements Lock.Lease {
+  // Private at run time too: a printed lock must not show the service, with the tokens of others in it (R19).
+  readonly #env: Env
   readonly #lease: Lease
 
-  constructor(engine: Engine, lease: Lease) {
-    this.#engine = engine
+  constructor(env: Env, lease: Lease) {
+    this.#env = env
     this.#lease = lease
   }
 
@@ -29,47 +30,47 @@ class Handle implements Lock.Lease {
   }
 
   get remaining(): Effect.Effect<Duration.Duration> {
-    return Effect.match(this.#engine.remaining(this.#lease), {
+    return Effect.match(this.#env.engine.remaining(this.#lease), {
       onFailure: () => Duration.zero,
       onSuccess: Duration.millis
     })
   }
 
   get release(): Effect.Effect<void, LockLostError | BackendError> {
-    return Effect.uninterruptible(this.#engine.release(this.#lease))
+    return Effect.uninterruptible(this.#env.engine.release(this.#lease))
   }
 
   get check(): Effect.Effect<void, LockLostError> {
-    return Effect.asVoid(this.#engine.remaining(this.#lease))
+    return Effect.asVoid(this.#env.engine.remaining(this.#lease))
   }
 
   get lost(): Effect.Effect<never, LockLostError> {
-    return this.#engine.lost(this.#lease)
+    return this.#env.engine.lost(this.#lease)
   }
 
   // Getters, so that a held lock carries no closures of its own and can still be taken apart.
   get extend() {
     return (ttl?: Duration.DurationInput): Effect.Effect<void, LockLostError | BackendError> =>
       Effect.suspend(() => {
-        if (ttl === undefined) return this.#engine.extend(this.#lease, this.#lease.terms.ttlMillis)
+        if (ttl === undefined) return this.#env.engine.extend(this.#lease, this.#lease.terms.ttlMillis)
         const ttlMillis = finiteMillis("ttl", ttl)
         return Either.isLeft(ttlMillis)
           ? Effect.die(ttlMillis.left)
-          : this.#engine.extend(this.#lease, ttlMillis.right)
+          : this.#env.engine.extend(this.#lease, ttlMillis.right)
       })
   }
 
   get guard() {
     return <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | LockLostError, R> =>
-      guard(this.#engine, this.#lease, effect)
+      guard(this.#env, this.#lease, effect)
   }
 }
 
 export class LockImpl extends Handle implements Lock.Lock {
   readonly fencingToken: number
 
-  constructor(engine: Engine, lease: Lease) {
-    super(engine, lease)
+  constructor(env: Env, lease: Lease) {
+    super(env, lease)
     this.fencingToken = fencesOf(lease)[0] ?? 0
   }
 
@@ -85,17 +86,17 @@ export class LockImpl extends Handle implements Lock.Lock {
 export class WriteLockImpl extends LockImpl implements ReadWriteLock.WriteLock {
   readonly downgrade: Effect.Effect<void, LockLostError | BackendError>
 
-  constructor(engine: Engine, lease: Lease) {
-    super(engine, lease)
-    this.downgrade = engine.lower(lease, 1)
+  constructor(env: Env, lease: Lease) {
+    super(env, lease)
+    this.downgrade = env.engine.lower(lease, 1)
   }
 }
 
 export class MultiLockImpl extends Handle implements Lock.MultiLock {
   readonly fencingTokens: ReadonlyMap<string, number>
 
-  constructor(engine: Engine, lease: Lease) {
-    super(engine, lease)
+  constructor(env: Env, lease: Lease) {
+    super(env, lease)
     const fences = fencesOf(lease)
     this.fencingTokens = new Map(lease.claims.map(({ key }, i) => [key, fences[i] ?? 0]))
   }
@@ -113,26 +114,34 @@ const fencesOf = ({ state }: Lease): ReadonlyArray<number> => state._tag === "He
  * any timer can fire.
  */
 export const guard = <A, E, R>(
-  engine: Engine,
+  { engine, realm }: Pick<Env, "engine" | "realm">,
   lease: Lease,
   effect: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E | LockLostError, R> =>
-  Effect.uninterruptibleMask((restore) =>
-    Effect.flatMap(Effect.zipRight(engine.remaining(lease), Graft.fork(restore(effect))), (fiber) => {
+  Effect.uninterruptibleMask((restore) => {
+    const forked = Reentrancy.forkInside(Graft.fork(restore(effect)), realm, lease)
+    return Effect.flatMap(Effect.zipRight(engine.remaining(lease), forked), (fiber) => {
       const unwatch = engine.onEnd(lease, () => fiber.unsafeInterruptAsFork(FiberId.none))
-      return restore(Fiber.await(fiber)).pipe(
-        Effect.onInterrupt(() => Fiber.interrupt(fiber)),
-        Effect.ensuring(Effect.sync(unwatch)),
-        Effect.tap(Fiber.inheritAll(fiber)),
-        Effect.flatMap((exit) =>
-          Effect.matchEffect(engine.remaining(lease), {
+      return Effect.matchCauseEffect(restore(Fiber.await(fiber)), {
+        onFailure: (interruption) =>
+          Effect.zipRight(
+            Fiber.interrupt(fiber),
+            Effect.failCauseSync(() => {
+              unwatch()
+              return interruption
+            })
+          ),
+        onSuccess: (exit) => {
+          unwatch()
+          const ended = Effect.matchEffect(engine.remaining(lease), {
             onSuccess: (): Effect.Effect<A, E> => exit,
             onFailure: (lost) => lose(exit, lost)
           })
-        )
-      )
+          return Effect.zipRight(Fiber.inheritAll(fiber), ended)
+        }
+      })
     })
-  )
+  })
 
 /** The loss comes first, and what else failed is kept; but an interruption is how the effect was told of the loss. */
 export const lose = <E>(exit: Exit.Exit<unknown, E>, lost: LockLostError): Effect.Effect<never, E | LockLostError> =>

@@ -9,15 +9,15 @@ import type * as Exit from "effect/Exit"
 import type * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
-import type { LockAcquisitionError, LockLostError } from "../DlockError.js"
-import { BackendError, InvalidKeyError, MultiLockError } from "../DlockError.js"
+import type { InvalidKeyError, LockAcquisitionError, LockLostError } from "../DlockError.js"
+import { BackendError, MultiLockError } from "../DlockError.js"
 import type * as Lock from "../Lock.js"
-import type { Engine, Request } from "./engine/engine.js"
+import type { Engine, Request, Restore } from "./engine/engine.js"
 import * as Errors from "./engine/errors.js"
 import type { Lease } from "./engine/lease.js"
 import * as Multi from "./engine/multi.js"
 import * as Key from "./key.js"
-import { guard, lose } from "./lock.js"
+import { guard, Handle, lose } from "./lock.js"
 import * as Options from "./options.js"
 import * as Reentrancy from "./reentrancy.js"
 import type { Claim } from "./store.js"
@@ -29,14 +29,23 @@ export interface Env {
   readonly engine: Engine
   /** What options are that a call leaves out. */
   readonly defaults: Options.Decoded
+  readonly realm: Reentrancy.Realm
+}
+
+/** What a call asks for. */
+export interface Asked<E> extends Request<E> {
+  /** Whether it fails, and does not wait, when that is held around the call. */
+  readonly failsReentrant: boolean
 }
 
 const decode = (env: Env, options: Lock.Options | undefined): Either.Either<Options.Decoded, Options.Mistake> =>
   options === undefined ? Either.right(env.defaults) : Options.decode(options, env.defaults.terms.ttlMillis)
 
-/** How to wait, when the operation waits at all. */
-const patience = (waits: boolean, { waitMillis }: Options.Decoded) =>
-  waits && waitMillis > 0 ? { waits: true, waitMillis } : { waits: false, waitMillis: Infinity }
+/** How it is held, and how to wait for it, when the operation waits at all. */
+const manner = (waits: boolean, { failsReentrant, terms, waitMillis }: Options.Decoded) =>
+  waits && waitMillis > 0
+    ? { terms, failsReentrant, waits: true, waitMillis }
+    : { terms, failsReentrant, waits: false, waitMillis: Infinity }
 
 export const orDie = <A>(decoded: Either.Either<A, Options.Mistake>): Effect.Effect<A> =>
   Either.isLeft(decoded) ? Effect.die(decoded.left) : Effect.succeed(decoded.right)
@@ -49,7 +58,7 @@ export const requestOf = (
   claim: Claim,
   options: Lock.Options | undefined,
   waits: boolean
-): Effect.Effect<Request<LockAcquisitionError>, InvalidKeyError | LockAcquisitionError> => {
+): Effect.Effect<Asked<LockAcquisitionError>, InvalidKeyError | LockAcquisitionError> => {
   const valid = Key.validate(claim.key)
   if (Either.isLeft(valid)) return Effect.fail(valid.left)
   const decoded = decode(env, options)
@@ -58,8 +67,7 @@ export const requestOf = (
   if (claim.permits > claim.limit) return Effect.fail(Errors.notAcquired(claim.key, "OverLimit", Duration.zero))
   return Effect.succeed({
     claims: [claim],
-    terms: decoded.right.terms,
-    ...patience(waits, decoded.right),
+    ...manner(waits, decoded.right),
     refuse: first
   })
 }
@@ -72,7 +80,7 @@ export const multiRequestOf = (
   given: ReadonlyArray<Keys>,
   options: Lock.Options | undefined,
   waits: boolean
-): Effect.Effect<Request<MultiLockError>, InvalidKeyError> => {
+): Effect.Effect<Asked<MultiLockError>, InvalidKeyError> => {
   const different = new Set<string>()
   for (const key of given.flat()) {
     const valid = Key.validate(key)
@@ -88,65 +96,64 @@ export const multiRequestOf = (
   if (Either.isLeft(decoded)) return Effect.die(decoded.left)
   const keys = Array.from(different)
   return Effect.succeed({
-    terms: decoded.right.terms,
-    ...patience(waits, decoded.right),
+    ...manner(waits, decoded.right),
     claims: Key.inOrder(keys).map((key) => ({ kind: "lock", key, permits: 1, limit: 1 })),
     refuse: (failed) => new MultiLockError({ keys, failed })
   })
 }
 
-/** Self-deadlock is caught before anything is sent. What does not wait cannot have one. */
+/** Fails where waiting for it would be waiting for itself, before anything is sent. */
 export const unlessReentrant = <A, E, R, F>(
-  engine: Engine,
-  request: Request<F>,
-  effect: Effect.Effect<A, E, R>
+  { realm }: Env,
+  asked: Asked<F>,
+  waiting: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E | F, R> =>
-  request.waits
+  asked.failsReentrant
     ? Effect.withFiberRuntime((fiber) => {
-      const claim = Reentrancy.conflict(fiber, engine, request.claims)
+      const claim = Reentrancy.conflict(fiber, realm, asked.claims)
       return claim === undefined
-        ? effect
-        : Effect.fail(request.refuse([Errors.notAcquired(claim.key, "Reentrant", Duration.zero)]))
+        ? waiting
+        : Effect.fail(asked.refuse([Errors.notAcquired(claim.key, "Reentrant", Duration.zero)]))
     })
-    : effect
+    : waiting
+
+/** What does not wait cannot wait for itself. */
+const acquire = <E, A, F, R>(
+  env: Env,
+  asked: Asked<E>,
+  use: (lease: Lease, restore: Restore) => Effect.Effect<A, F, R>
+): Effect.Effect<A, E | F | BackendError, R> => {
+  const acquired = Effect.uninterruptibleMask((restore) =>
+    Effect.flatMap(Multi.acquire(env.engine, asked, restore), (lease) => use(lease, restore))
+  )
+  return asked.waits ? unlessReentrant(env, asked, acquired) : acquired
+}
 
 /** I2: from the grant to the finalizer nothing can interrupt. */
 export const scoped = <E, A>(
-  { engine }: Env,
-  request: Request<E>,
-  wrap: (engine: Engine, lease: Lease) => A
+  env: Env,
+  asked: Asked<E>,
+  wrap: (env: Env, lease: Lease) => A
 ): Effect.Effect<A, E | BackendError, Scope.Scope> =>
-  Effect.scopeWith((scope) => {
-    const acquired = Effect.uninterruptibleMask((restore) =>
-      Effect.flatMap(Multi.acquire(engine, request, restore), (lease) =>
-        Effect.zipRight(
-          // Not `addFinalizer`, which wraps it twice: every lock passes here.
-          Scope.addFinalizerExit(scope, () => releaseQuietly(engine, lease)),
-          Effect.as(Reentrancy.note(lease), wrap(engine, lease))
-        ))
-    )
-    return unlessReentrant(engine, request, acquired)
-  })
+  acquire(env, asked, (lease) =>
+    Effect.withFiberRuntime((fiber) => {
+      const scope = Context.unsafeGet(fiber.currentContext, Scope.Scope)
+      Reentrancy.note(scope, fiber, env.realm, lease)
+      // Not `addFinalizer`, which wraps it twice: every lock passes here.
+      return Effect.as(Scope.addFinalizerExit(scope, () => releaseQuietly(env.engine, lease)), wrap(env, lease))
+    }))
 
 /** Acquires, runs the effect under guard, gives back. */
 export const guarded = <A, E, R, F>(
-  { engine }: Env,
-  request: Request<F>,
+  env: Env,
+  asked: Asked<F>,
   effect: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E | F | BackendError | LockLostError, R> =>
-  unlessReentrant(
-    engine,
-    request,
-    Effect.uninterruptibleMask((restore) =>
-      Effect.flatMap(Multi.acquire(engine, request, restore), (lease) =>
-        Effect.zipRight(Reentrancy.note(lease), Effect.exit(restore(guard(engine, lease, effect)))).pipe(
-          Effect.flatMap((exit) =>
-            releaseAfter(engine, lease, exit)
-          ),
-          Effect.ensuring(Reentrancy.forget(lease))
-        ))
-    )
-  )
+  acquire(env, asked, (lease, restore) =>
+    Effect.flatMap(
+      Effect.exit(restore(guard(env, lease, effect))),
+      (exit) => releaseAfter(env.engine, lease, exit)
+    ))
 
 /** R45: what was done under a lease that the store had lost was not done under it, however well it ended. */
 const releaseAfter = <A, E>(
@@ -193,19 +200,27 @@ export const span =
         }) as Effect.Effect<A, E, R>
     )
 
-const isOther = (error: unknown): error is BackendError | InvalidKeyError =>
-  error instanceof BackendError || error instanceof InvalidKeyError
+/** The fiber goes on inside what it has taken for its scope: to be used last, as a span would end that with itself. */
+export const goOnInside =
+  ({ realm }: Env) => <A extends Handle, E, R>(taken: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    Effect.flatMap(taken, (handle) => Effect.as(Reentrancy.goOnInside(realm, Handle.leaseOf(handle)), handle))
 
-/** Only "held" is worth another try by schedule: the other errors have other remedies. */
+/** Only "held" is worth another try by schedule: the other errors have other remedies. To try again is to wait. */
 export const retrying = <A, E, R>(
-  acquire: Effect.Effect<A, E | BackendError | InvalidKeyError, R>,
+  env: Env,
+  asked: Asked<E>,
+  acquire: Effect.Effect<A, E | BackendError, R>,
   schedule: Schedule.Schedule<unknown, E> | undefined
-): Effect.Effect<A, E | BackendError | InvalidKeyError, R> =>
-  schedule === undefined ? acquire : acquire.pipe(
-    Effect.map((a): Effect.Effect<A, BackendError | InvalidKeyError> => Effect.succeed(a)),
-    Effect.catchIf(isOther, (error) => Effect.succeed(Effect.fail(error))),
-    // SAFETY: the errors that are not retried have just been taken out.
-    (remaining) => remaining as Effect.Effect<Effect.Effect<A, BackendError | InvalidKeyError>, E, R>,
-    Effect.retry(schedule),
-    Effect.flatten
+): Effect.Effect<A, E | BackendError, R> =>
+  schedule === undefined ? acquire : unlessReentrant(
+    env,
+    asked,
+    acquire.pipe(
+      Effect.map((a): Effect.Effect<A, BackendError> => Effect.succeed(a)),
+      Effect.catchIf((error) => error instanceof BackendError, (error) => Effect.succeed(Effect.fail(error))),
+      // SAFETY: the errors that are not retried have just been taken out.
+      (remaining) => remaining as Effect.Effect<Effect.Effect<A, BackendError>, E, R>,
+      Effect.retry(schedule),
+      Effect.flatten
+    )
   )

@@ -37,9 +37,11 @@ const show = (value: unknown): string =>
     ? Duration.format(value)
     : Either.getOrElse(Either.try(() => JSON.stringify(value) ?? String(value)), () => typeof value)
 
-/** Redis would keep two prefixes with lone surrogates under one name. */
+/** What UTF-8 cannot carry would be changed on the way. */
+const isWellFormed = (input: unknown): input is string => typeof input === "string" && !/\p{Surrogate}/u.test(input)
+
 export const prefix = (input: unknown): Either.Either<string, Mistake> =>
-  typeof input === "string" && !/\p{Surrogate}/u.test(input)
+  isWellFormed(input)
     ? Either.right(input)
     : mistake("prefix", "a string of well-formed Unicode", input)
 
@@ -64,6 +66,7 @@ export interface Decoded {
   readonly terms: Terms
   /** 0 is not at all. */
   readonly waitMillis: number
+  readonly failsReentrant: boolean
 }
 
 const orInfinity = (name: string, input: Duration.DurationInput | undefined): Either.Either<number, Mistake> =>
@@ -77,10 +80,15 @@ const waitMillisOf = (input: Duration.DurationInput | undefined): Either.Either<
 
 /** The options of one call, on top of the layer's ttl. */
 export const decode = (options: Lock.Options | undefined, layerTtlMillis: number): Either.Either<Decoded, Mistake> => {
-  const { maxHold, metadata = "", renew = true, ttl, wait } = options ?? {}
-  if (typeof metadata !== "string" || metadata.length > metadataLengthMax) {
-    return mistake("metadata", `a string of at most ${metadataLengthMax} characters`, metadata)
+  const { maxHold, metadata = "", reentrant = "fail", renew = true, ttl, wait } = options ?? {}
+  if (!isWellFormed(metadata) || metadata.length > metadataLengthMax) {
+    return mistake(
+      "metadata",
+      `a string of well-formed Unicode, at most ${metadataLengthMax} characters long`,
+      metadata
+    )
   }
+  if (reentrant !== "fail" && reentrant !== "wait") return mistake("reentrant", `"fail" or "wait"`, reentrant)
   if (typeof renew !== "boolean") return mistake("renew", "true or false", renew)
   const ttlMillis = ttl === undefined ? Either.right(layerTtlMillis) : finiteMillis("ttl", ttl)
   if (Either.isLeft(ttlMillis)) return Either.left(ttlMillis.left)
@@ -89,7 +97,8 @@ export const decode = (options: Lock.Options | undefined, layerTtlMillis: number
   const maxHoldMillis = orInfinity("maxHold", maxHold)
   return Either.map(maxHoldMillis, (maxHoldMillis) => ({
     terms: { ttlMillis: ttlMillis.right, maxHoldMillis, renew, metadata, onHolder: undefined },
-    waitMillis: waitMillis.right
+    waitMillis: waitMillis.right,
+    failsReentrant: reentrant === "fail"
   }))
 }
 

@@ -6,7 +6,7 @@ import type * as ReadWriteLock from "../ReadWriteLock.js"
 import * as Key from "./key.js"
 import { LockImpl, WriteLockImpl } from "./lock.js"
 import type { Env } from "./locks.js"
-import { guarded, requestOf, scoped, span } from "./locks.js"
+import { goOnInside, guarded, requestOf, scoped, span } from "./locks.js"
 import { permitsMax } from "./options.js"
 
 export const make = (
@@ -26,11 +26,12 @@ export const make = (
     const write = request(permitsMax)
     return {
       key,
-      read: Effect.flatMap(read, (read) => scoped(env, read, (engine, lease) => new LockImpl(engine, lease))).pipe(
-        span("readWriteLock.read", key)
+      read: Effect.flatMap(read, (read) => scoped(env, read, (env, lease) => new LockImpl(env, lease))).pipe(
+        span("readWriteLock.read", key),
+        goOnInside(env)
       ),
-      write: Effect.flatMap(write, (write) => scoped(env, write, (engine, lease) => new WriteLockImpl(engine, lease)))
-        .pipe(span("readWriteLock.write", key)),
+      write: Effect.flatMap(write, (write) => scoped(env, write, (env, lease) => new WriteLockImpl(env, lease)))
+        .pipe(span("readWriteLock.write", key), goOnInside(env)),
       withRead: (effect) =>
         Effect.flatMap(read, (read) => guarded(env, read, effect)).pipe(span("readWriteLock.withRead", key)),
       withWrite: (effect) =>

@@ -1,92 +1,143 @@
 /**
- * What a fiber holds, and the fibers that it comes from: waiting for one of these again would wait for itself.
+ * What is held around a call: a call that waits for one of these would wait for itself.
  *
- * A list, so that taking a lock costs the same however many are held. Leases that have ended are ignored, so nothing
- * depends on a fiber hearing of its release; they are taken out when the list has doubled.
+ * Two carriers tell. The context has what is held around the code that it is given to: the body of a `with…` form or of
+ * `guard`, and what a fiber goes on to do after it took something for its scope; whatever is forked there inherits it.
+ * The scope has what was taken for it, also by fibers that have ended since (`Effect.all`), whose context nobody sees.
  */
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
 import * as FiberRef from "effect/FiberRef"
 import { globalValue } from "effect/GlobalValue"
-import type { Engine } from "./engine/engine.js"
+import * as Option from "effect/Option"
+import * as Scope from "effect/Scope"
 import type { Lease } from "./engine/lease.js"
 import type { Claim } from "./store.js"
 
-interface Holding {
-  readonly lease: Lease
-  readonly rest: Holding | undefined
-  readonly length: number
-  /** The length at which to take out what has ended. */
-  readonly pruneAt: number
-}
+type AnyFiber = Fiber.RuntimeFiber<unknown, unknown>
+
+/** Where leases are kept. Two services with the same realm wait for each other. */
+export type Realm = string | object
 
 const pruneAtMin = 32
 
-const isInForce = ({ state }: Lease): boolean => state._tag !== "Ended"
+/**
+ * A list, so that taking a lock costs the same however many are held. Leases that have ended are ignored, so nothing
+ * depends on anybody hearing of a release; they are taken out when the list has doubled.
+ */
+class Holds {
+  // Private at run time too: a printed context must not show the tokens of what is held (R19).
+  readonly #lease: Lease
+  readonly #realm: Realm
+  /** Who took it for a scope. */
+  readonly #by: AnyFiber | undefined
+  readonly #rest: Holds | undefined
+  readonly #length: number
+  /** The length at which to take out what has ended. */
+  readonly #pruneAt: number
 
-const toArray = (holding: Holding | undefined): Array<Lease> => {
-  const all: Array<Lease> = []
-  for (let at = holding; at !== undefined; at = at.rest) all.push(at.lease)
-  return all
+  private constructor(
+    lease: Lease,
+    realm: Realm,
+    by: AnyFiber | undefined,
+    rest: Holds | undefined,
+    pruneAt = rest === undefined ? pruneAtMin : rest.#pruneAt
+  ) {
+    this.#lease = lease
+    this.#realm = realm
+    this.#by = by
+    this.#rest = rest
+    this.#length = rest === undefined ? 1 : rest.#length + 1
+    this.#pruneAt = pruneAt
+  }
+
+  get #isInForce(): boolean {
+    return this.#lease.state._tag !== "Ended"
+  }
+
+  static push(all: Holds | undefined, lease: Lease, realm: Realm, by?: AnyFiber): Holds {
+    let rest = all
+    // Whoever takes one lock after the other keeps only the last of them.
+    while (rest !== undefined && !rest.#isInForce) rest = rest.#rest
+    return new Holds(lease, realm, by, rest !== undefined && rest.#length >= rest.#pruneAt ? Holds.#prune(rest) : rest)
+  }
+
+  static #prune(all: Holds): Holds | undefined {
+    const left: Array<Holds> = []
+    for (let at: Holds | undefined = all; at !== undefined; at = at.#rest) if (at.#isInForce) left.push(at)
+    const pruneAt = Math.max(pruneAtMin, 2 * left.length)
+    return left.reduceRight<Holds | undefined>(
+      (rest, hold) => new Holds(hold.#lease, hold.#realm, hold.#by, rest, pruneAt),
+      undefined
+    )
+  }
+
+  /** The first of the claims that is held by one that counts. */
+  static find(
+    all: Holds | undefined,
+    realm: Realm,
+    claims: ReadonlyArray<Claim>,
+    counts: (by: AnyFiber | undefined) => boolean
+  ): Claim | undefined {
+    for (let at = all; at !== undefined; at = at.#rest) {
+      if (at.#realm !== realm || !at.#isInForce || !counts(at.#by)) continue
+      const held = at.#lease.claims
+      const found = claims.find(({ key, kind }) => held.some((one) => one.kind === kind && one.key === key))
+      if (found !== undefined) return found
+    }
+    return undefined
+  }
 }
 
-/** In the order in which they were taken. */
-const fromArray = (leases: ReadonlyArray<Lease>): Holding | undefined => {
-  const pruneAt = Math.max(pruneAtMin, 2 * leases.length)
-  return leases.reduce<Holding | undefined>(
-    (rest, lease) => ({ lease, rest, length: (rest?.length ?? 0) + 1, pruneAt }),
-    undefined
+class Around extends Context.Reference<Around>()("effect-dlock/Around", {
+  defaultValue: (): Holds | undefined => undefined
+}) {}
+
+const enter = <R>(context: Context.Context<R>, realm: Realm, lease: Lease): Context.Context<R> =>
+  Context.add(context, Around, Holds.push(Context.get(context, Around), lease, realm))
+
+const takenFor = globalValue(Symbol.for("effect-dlock/takenFor"), () => new WeakMap<Scope.Scope, Holds>())
+
+/** What the effect forks is inside the hold. To be run uninterruptibly. */
+export const forkInside = <A, E, R>(
+  fork: Effect.Effect<A, E, R>,
+  realm: Realm,
+  lease: Lease
+): Effect.Effect<A, E, R> =>
+  Effect.withFiberRuntime(({ currentContext }) =>
+    FiberRef.set(FiberRef.currentContext, enter(currentContext, realm, lease)).pipe(
+      Effect.zipRight(fork),
+      Effect.zipLeft(FiberRef.set(FiberRef.currentContext, currentContext))
+    )
   )
-}
 
-const pruned = (holding: Holding | undefined): Holding | undefined =>
-  fromArray(toArray(holding).filter(isInForce).reverse())
+/** The rest of what the fiber does is inside the hold, until the end of what has provided its scope. */
+export const goOnInside = (realm: Realm, lease: Lease): Effect.Effect<void> =>
+  FiberRef.update(FiberRef.currentContext, (context) => enter(context, realm, lease))
 
-/** Whoever takes one lock after the other keeps only the last of them. */
-const push = (all: Holding | undefined, lease: Lease): Holding => {
-  let rest = all
-  while (rest !== undefined && !isInForce(rest.lease)) rest = rest.rest
-  const { length, pruneAt } = rest ?? { length: 0, pruneAt: pruneAtMin }
-  return length >= pruneAt ? push(pruned(rest), lease) : { lease, rest, length: length + 1, pruneAt }
-}
+/** The fiber has taken it for the scope. */
+export const note = (scope: Scope.Scope, fiber: AnyFiber, realm: Realm, lease: Lease): void =>
+  void takenFor.set(scope, Holds.push(takenFor.get(scope), lease, realm, fiber))
 
-const holdings = globalValue(
-  Symbol.for("effect-dlock/holdings"),
-  () =>
-    FiberRef.unsafeMake<Holding | undefined>(undefined, {
-      // A fiber that is joined hands over what it still holds.
-      join: (mine, joined) => {
-        if (joined === mine || joined === undefined) return mine
-        return fromArray(
-          Array.from(new Set([...toArray(mine).reverse(), ...toArray(joined).reverse()])).filter(isInForce)
-        )
-      }
-    })
-)
-
-/** To be run by the fiber that got the lease. */
-export const note = (lease: Lease): Effect.Effect<void> => FiberRef.update(holdings, (rest) => push(rest, lease))
-
-/** To be run by that fiber after it gave the lease back: the last that it took, most often. */
-export const forget = (lease: Lease): Effect.Effect<void> =>
-  FiberRef.update(holdings, (holding) => holding?.lease === lease ? holding.rest : pruned(holding))
-
-/** For a job that is not its caller's alone: what that one holds is not held by the job. */
+/** For what others share: it is inside nothing that its first caller holds. */
 export const holdingNothing = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.locally(effect, holdings, undefined)
+  Effect.mapInputContext(effect, (context: Context.Context<R>) => Context.add(context, Around, undefined))
 
-/** The first of the claims that this fiber holds already. */
+/** The first of the claims that is held around what the fiber does. */
 export const conflict = (
-  fiber: Fiber.RuntimeFiber<unknown, unknown>,
-  engine: Engine,
+  fiber: AnyFiber,
+  realm: Realm,
   claims: ReadonlyArray<Claim>
 ): Claim | undefined => {
-  for (let at = fiber.getFiberRef(holdings); at !== undefined; at = at.rest) {
-    const { lease } = at
-    // Of this service, and in force.
-    if (engine.keeper.leases.get(lease.token) !== lease) continue
-    const found = claims.find(({ key, kind }) => lease.claims.some((held) => held.kind === kind && held.key === key))
-    if (found !== undefined) return found
-  }
-  return undefined
+  const around = Holds.find(Context.get(fiber.currentContext, Around), realm, claims, () => true)
+  if (around !== undefined) return around
+  const scope = Context.getOption(fiber.currentContext, Scope.Scope)
+  return Option.isNone(scope) ? undefined : Holds.find(
+    takenFor.get(scope.value),
+    realm,
+    claims,
+    // What another fiber took there that still runs, it may give back by itself.
+    (by) => by === fiber || by?.unsafePoll() !== null
+  )
 }

@@ -3,11 +3,10 @@ import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import type { InvalidKeyError, LockAcquisitionError } from "../DlockError.js"
 import type * as Semaphore from "../Semaphore.js"
-import type { Request } from "./engine/engine.js"
 import * as Key from "./key.js"
 import { LockImpl } from "./lock.js"
-import type { Env } from "./locks.js"
-import { guarded, orDie, requestOf, scoped, span } from "./locks.js"
+import type { Asked, Env } from "./locks.js"
+import { goOnInside, guarded, orDie, requestOf, scoped, span } from "./locks.js"
 import { permits as decodePermits } from "./options.js"
 import type { Claim } from "./store.js"
 
@@ -35,7 +34,7 @@ class SemaphoreImpl implements Semaphore.Semaphore {
     this.#options = options
   }
 
-  #request(permits: number, waits: boolean): Effect.Effect<Request<LockAcquisitionError>, LockAcquisitionError> {
+  #asked(permits: number, waits: boolean): Effect.Effect<Asked<LockAcquisitionError>, LockAcquisitionError> {
     const decoded = decodePermits(permits)
     if (Either.isLeft(decoded)) return Effect.die(decoded.left)
     const claim: Claim = { kind: "semaphore", key: this.key, permits, limit: this.permits }
@@ -45,18 +44,18 @@ class SemaphoreImpl implements Semaphore.Semaphore {
 
   #take(permits: number, waits: boolean) {
     return Effect.flatMap(
-      this.#request(permits, waits),
-      (request) => scoped(this.#env, request, (engine, lease) => new LockImpl(engine, lease))
+      this.#asked(permits, waits),
+      (asked) => scoped(this.#env, asked, (env, lease) => new LockImpl(env, lease))
     )
   }
 
   get take(): Semaphore.Semaphore["take"] {
-    return (permits = 1) => this.#take(permits, true).pipe(span("semaphore.take", this.key))
+    return (permits = 1) => this.#take(permits, true).pipe(span("semaphore.take", this.key), goOnInside(this.#env))
   }
 
   get tryTake(): Semaphore.Semaphore["tryTake"] {
     return (permits = 1) =>
-      Effect.asSome(this.#take(permits, false)).pipe(
+      Effect.asSome(this.#take(permits, false).pipe(goOnInside(this.#env))).pipe(
         // Taken by others is no failure of what only tries.
         Effect.catchIf(
           (error) => error._tag === "LockAcquisitionError" && error.reason === "Held",
@@ -68,7 +67,7 @@ class SemaphoreImpl implements Semaphore.Semaphore {
 
   get withPermits(): Semaphore.Semaphore["withPermits"] {
     return (permits) => (effect) =>
-      Effect.flatMap(this.#request(permits, true), (request) => guarded(this.#env, request, effect)).pipe(
+      Effect.flatMap(this.#asked(permits, true), (asked) => guarded(this.#env, asked, effect)).pipe(
         span("semaphore.withPermits", this.key)
       )
   }
@@ -76,9 +75,9 @@ class SemaphoreImpl implements Semaphore.Semaphore {
   get withPermitsIfAvailable(): Semaphore.Semaphore["withPermitsIfAvailable"] {
     return (permits) => (effect) =>
       Effect.flatMap(
-        this.#request(permits, false),
-        (request) =>
-          Effect.asSome(guarded(this.#env, { ...request, refuse: (): typeof taken => taken }, effect)).pipe(
+        this.#asked(permits, false),
+        (asked) =>
+          Effect.asSome(guarded(this.#env, { ...asked, refuse: (): typeof taken => taken }, effect)).pipe(
             // SAFETY: nobody else has this value to fail with.
             Effect.catchIf((error): error is typeof taken => error === taken, () => Effect.succeedNone)
           )

@@ -13,13 +13,12 @@ import * as Schedule from "effect/Schedule"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import type { BackendError, InvalidKeyError, LockAcquisitionError } from "../DlockError.js"
 import type * as Singleton from "../Singleton.js"
-import type { Engine, Request } from "./engine/engine.js"
+import type { Request } from "./engine/engine.js"
 import type { Lease } from "./engine/lease.js"
 import { guard } from "./lock.js"
 import type { Env } from "./locks.js"
 import { orDie, releaseQuietly, requestOf, unlessReentrant } from "./locks.js"
 import { holdMillis } from "./options.js"
-import * as Reentrancy from "./reentrancy.js"
 import type { Holder } from "./store.js"
 
 /** Redis being away is no reason to stop standing. The layer being closed is. */
@@ -36,7 +35,7 @@ export const run = <A, E, R>(
     const leader = yield* follow(options?.leader)
     const request = yield* requestOf(env, { kind: "lock", key, permits: 1, limit: 1 }, options, true)
     const standing = { ...request, terms: { ...request.terms, onHolder: leader.onHolder } }
-    const attempt = lead(env.engine, standing, effect, hold, leader)
+    const attempt = lead(env, standing, effect, hold, leader)
     const patient = request.waits && request.waitMillis === Infinity
       ? Effect.retry(attempt, { schedule: backOff, while: (error) => isAway(error) && !env.engine.closed })
       : attempt
@@ -44,7 +43,7 @@ export const run = <A, E, R>(
       patient,
       (ended) => ended === lost ? stand : ended
     )
-    return yield* unlessReentrant(env.engine, request, stand)
+    return yield* request.waits ? unlessReentrant(env, request, stand) : stand
   })
 
 const isAway = (error: LockAcquisitionError | BackendError): boolean =>
@@ -54,7 +53,7 @@ const lost = Symbol()
 
 /** Waits for the lock and runs the effect. Says how that ended, or that the lease was lost under it. */
 const lead = <A, E, R>(
-  engine: Engine,
+  env: Env,
   request: Request<LockAcquisitionError>,
   effect: Effect.Effect<A, E, R>,
   hold: number,
@@ -62,11 +61,11 @@ const lead = <A, E, R>(
 ): Effect.Effect<Exit.Exit<A, E> | typeof lost, LockAcquisitionError | BackendError, R> =>
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function*() {
+      const { engine } = env
       const lease = yield* Effect.onError(engine.acquire(request, restore), () => leader.onNobody)
       const since = engine.keeper.now()
-      yield* Reentrancy.note(lease)
       leader.onSelf(lease, request.terms.metadata)
-      const exit = yield* Effect.exit(restore(guard(engine, lease, effect)))
+      const exit = yield* Effect.exit(restore(guard(env, lease, effect)))
       yield* leader.onNobody
       const left = hold - (engine.keeper.now() - since)
       const { state } = lease
@@ -75,7 +74,6 @@ const lead = <A, E, R>(
       const isAsked = state._tag === "Held" && state.isAsked
       const isLost = isAsked || (state._tag === "Ended" && state.reason !== undefined)
       yield* left > 0 && !isAsked ? engine.releaseAfter(lease, left) : release
-      yield* Reentrancy.forget(lease)
       // SAFETY: `guard` adds only the loss of this lease to the errors of the effect.
       return isLost && !Exit.isInterrupted(exit) ? lost : exit as Exit.Exit<A, E>
     })

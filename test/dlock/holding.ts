@@ -293,9 +293,18 @@ export const holding = ({ elapse, makeServer, name, test, ttlMillis }: World): v
     test("options that can only be a mistake die, and the message names the option", () =>
       Effect.gen(function*() {
         const { a, key } = yield* setup
-        const bad = [{ ttl: 0 }, { ttl: -1 }, { ttl: Infinity }, { ttl: 1 }, { maxHold: 0 }, {
-          metadata: "x".repeat(257)
-        }]
+        const bad = [
+          { ttl: 0 },
+          { ttl: -1 },
+          { ttl: Infinity },
+          { ttl: 1 },
+          { maxHold: 0 },
+          {
+            metadata: "x".repeat(257)
+          },
+          { metadata: "half \ud83d" },
+          { reentrant: "maybe" as "wait" }
+        ]
         for (const options of bad) {
           const exit = yield* Effect.exit(a.dlock.lock(key, options))
           assert.isTrue(Exit.isFailure(exit) && Cause.isDie(exit.cause))

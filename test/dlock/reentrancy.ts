@@ -1,8 +1,9 @@
 /** Waiting for what one holds is caught: it would wait for itself. */
 import { assert, describe } from "@effect/vitest"
-import { Effect, Fiber } from "effect"
+import { Deferred, Effect, Exit, Fiber, Runtime, Scope, Tracer } from "effect"
+import type { Dlock } from "../../src/index.js"
 import type { World } from "./world.js"
-import { newKey } from "./world.js"
+import { newKey, untilWaiting } from "./world.js"
 
 export const reentrancy = ({ elapse, makeServer, name, test, ttlMillis }: World): void => {
   describe(`self-deadlock on ${name}`, () => {
@@ -45,6 +46,138 @@ export const reentrancy = ({ elapse, makeServer, name, test, ttlMillis }: World)
         yield* Effect.all([a.once(key), a.once(other)], { concurrency: 2 })
         yield* isReentrant(a.withLock(Effect.void, key))
         yield* isReentrant(a.withLock(Effect.void, other))
+      }))
+
+    test("so does a nested scope, and a fiber that is forked there", () =>
+      Effect.gen(function*() {
+        const { a, key } = yield* setup
+        const ask = isReentrant(Effect.scoped(a.lock(key)))
+        yield* Effect.scoped(Effect.gen(function*() {
+          yield* a.once(key)
+          yield* ask
+          yield* Effect.scoped(Effect.all([ask, Effect.zipRight(Effect.yieldNow(), ask)], { concurrency: 2 }))
+        }))
+        yield* Effect.scoped(a.lock(key))
+      }))
+
+    test("so does what runs in a runtime that was captured inside", () =>
+      Effect.gen(function*() {
+        const { a, key } = yield* setup
+        const ask = Effect.flatMap(
+          Effect.runtime<never>(),
+          (runtime) => Effect.promise(() => Runtime.runPromise(runtime)(isReentrant(a.withLock(Effect.void, key))))
+        )
+        yield* a.withLock(ask, key)
+        yield* Effect.scoped(Effect.zipRight(a.once(key), ask))
+      }))
+
+    test("so does a fiber whose child took it for their scope and was only waited for", () =>
+      Effect.gen(function*() {
+        const { a, key } = yield* setup
+        yield* Effect.flatMap(Effect.fork(a.once(key)), Fiber.await)
+        yield* isReentrant(a.withLock(Effect.void, key))
+      }))
+
+    test("so does the body of guard, wherever the lock was taken", () =>
+      Effect.gen(function*() {
+        const { a, key } = yield* setup
+        const scope = yield* Scope.make()
+        const lock = yield* Scope.extend(a.once(key), scope)
+        yield* lock.guard(isReentrant(a.withLock(Effect.void, key)))
+        yield* Scope.close(scope, Exit.void)
+      }))
+
+    test("so it is where calls are traced", () =>
+      Effect.gen(function*() {
+        const { a, key } = yield* setup
+        const ask = isReentrant(a.withLock(Effect.void, key))
+        yield* Effect.scoped(
+          Effect.zipRight(a.lock(key), Effect.scoped(Effect.all([ask, Effect.scoped(ask)], { concurrency: 2 })))
+        )
+        yield* a.withLock(Effect.scoped(ask), key)
+      }).pipe(Effect.withTracer(Tracer.make({
+        context: (f) => f(),
+        span: (name, parent, context, links, startTime, kind) => ({
+          _tag: "Span",
+          name,
+          parent,
+          context,
+          links,
+          kind,
+          spanId: name,
+          traceId: name,
+          sampled: true,
+          status: { _tag: "Started", startTime },
+          attributes: new Map(),
+          attribute: () => {},
+          addLinks: () => {},
+          end: () => {},
+          event: () => {}
+        })
+      }))))
+
+    test("fibers side by side in one scope may wait for each other", () =>
+      Effect.gen(function*() {
+        const { a, key } = yield* setup
+        let inside = 0
+        const work = Effect.gen(function*() {
+          const lock = yield* a.lock(key)
+          assert.strictEqual(++inside, 1)
+          yield* Effect.yieldNow()
+          inside--
+          yield* lock.release
+        })
+        yield* Effect.all(Array.from({ length: 8 }, () => work), { concurrency: 4 })
+      }))
+
+    test("a lock that is held for another scope, to be given back there, may be waited for", () =>
+      Effect.gen(function*() {
+        const { a, key } = yield* setup
+        for (let round = 0; round < 3; round++) {
+          const scope = yield* Scope.make()
+          yield* Scope.extend(a.lock(key), scope)
+          yield* Effect.forkDaemon(Effect.zipRight(Effect.yieldNow(), Scope.close(scope, Exit.void)))
+        }
+      }))
+
+    test("a daemon that was forked under the lock and wants it next may wait: reentrant is \"wait\"", () =>
+      Effect.gen(function*() {
+        const { a, key } = yield* setup
+        const semaphore = yield* a.semaphore(key, { reentrant: "wait" })
+        const both = yield* a.readWriteLock(key, { reentrant: "wait" })
+        const next = Effect.succeed("next")
+        const forms: ReadonlyArray<
+          readonly [(body: Effect.Effect<string, unknown>) => Effect.Effect<unknown, unknown>, Dlock.Kind]
+        > = [
+          [(body) => a.withLock(body, key, { reentrant: "wait" }), "lock"],
+          [(body) => a.withMulti(body, [key], { reentrant: "wait" }), "lock"],
+          [(body) => Effect.scoped(Effect.zipRight(a.lock(key, { reentrant: "wait" }), body)), "lock"],
+          [(body) => a.singleton(key, body, { reentrant: "wait" }), "lock"],
+          [semaphore.withPermits(1), "semaphore"],
+          [both.withWrite, "readWriteLock"]
+        ]
+        for (const [form, kind] of forms) {
+          const daemon = yield* Deferred.make<Fiber.Fiber<unknown, unknown>>()
+          yield* form(
+            Effect.forkDaemon(form(next)).pipe(
+              Effect.flatMap((fiber) => Deferred.succeed(daemon, fiber)),
+              Effect.zipRight(untilWaiting(a, key, 1, kind)),
+              Effect.as("first")
+            )
+          )
+          assert.strictEqual(yield* Effect.flatMap(Deferred.await(daemon), Fiber.join), "next")
+        }
+      }))
+
+    test("the error names the key, and what to do", () =>
+      Effect.gen(function*() {
+        const { a, key } = yield* setup
+        const error = yield* a.withLock(Effect.flip(a.withLock(Effect.void, key)), key)
+        assert.strictEqual(
+          error.message,
+          `"${key}" is held by the code around this call. Take it once, outside, or release it first; if its holder does not ` +
+            "wait for this fiber, use `reentrant: \"wait\"`."
+        )
       }))
 
     test("what does not wait finds it held, as anybody would", () =>

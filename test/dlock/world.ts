@@ -13,6 +13,7 @@ import type { Stores } from "../../src/internal/flightStore.js"
 import type { LeaseKind } from "../../src/internal/key.js"
 import * as Memory from "../../src/internal/memory/store.js"
 import { keysOf } from "../store/backends.js"
+import * as Separate from "../support/process.js"
 
 /** One process of an application: its service, and its sudden death. */
 export interface Process {
@@ -102,7 +103,7 @@ export const redis: World = {
   makeServer: Effect.sync(() =>
     Effect.gen(function*() {
       const context = yield* Layer.build(
-        Dlock.layerOptions({ ttl: redisTtlMillis }).pipe(
+        Separate.layer({ ttl: redisTtlMillis }).pipe(
           Layer.provideMerge(PubSubLayer.layer),
           Layer.provideMerge(RedisLayer.layer({ url: inject("redisUrl") }))
         )

@@ -4,7 +4,6 @@ import { Effect, Exit, Fiber, Scope } from "effect"
 import {
   atMost,
   clientOf,
-  elsewhere,
   is,
   now,
   redis,
@@ -48,7 +47,7 @@ describe.concurrent("SIGKILL", () => {
       const options = { url, key: "k", count: 50, ttl: 3_000 }
       const { dlock } = yield* serve(url, options)
       const scope = yield* Scope.make()
-      yield* elsewhere(Scope.extend(dlock.once("k"), scope))
+      yield* Scope.extend(dlock.once("k"), scope)
       const workers = yield* Effect.forEach([1, 2], () => workerOf("queue", options), { concurrency: 2 })
       yield* untilWaiting(dlock, "k", 2 * options.count)
       const behind = yield* Effect.fork(dlock.lock("k"))

@@ -6,7 +6,6 @@ import type { Dlock } from "../../src/index.js"
 import {
   atMost,
   clientOf,
-  elsewhere,
   nothingUnhandled,
   now,
   proxyTo,
@@ -68,7 +67,7 @@ describe.concurrent("messages", () => {
           )
         })
       const scope = yield* Scope.make()
-      yield* elsewhere(Scope.extend(dlock.once("k"), scope))
+      yield* Scope.extend(dlock.once("k"), scope)
       const waiters: Array<Fiber.Fiber<void, unknown>> = []
       for (let i = 0; i < 20; i++) {
         waiters.push(yield* Effect.fork(dlock.withLock(enter(i), "k")))

@@ -8,7 +8,6 @@ import { startProxy } from "../support/proxy.js"
 import {
   atMost,
   commandTimeout,
-  elsewhere,
   nothingUnhandled,
   onlyFences,
   redis,
@@ -130,8 +129,8 @@ describe.concurrent.each(versions)("clients of the caller's own, %s,", (name, co
       yield* Effect.promise(() => server.restart())
       yield* Effect.retry(dlock.inspect("k"), { times: 100 })
       yield* until(() => commands.pubsub("CHANNELS", "dlock:inbox:*"), 3_000, (inboxes) => inboxes.length === 1)
-      const lock = yield* elsewhere(dlock.once("k"))
-      const waiter = yield* Effect.fork(dlock.lock("k"))
+      const lock = yield* dlock.once("k")
+      const waiter = yield* Effect.fork(dlock.lock("k", { reentrant: "wait" }))
       yield* untilWaiting(dlock, "k", 1)
       const [, took] = yield* timed(Effect.zipRight(lock.release, Fiber.join(waiter)))
       atMost(`${name} reconnected: hand-over by message`, took, slack)

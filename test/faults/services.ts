@@ -2,6 +2,7 @@
 import { Context, Effect, Exit, Layer, Logger, LogLevel, Scope } from "effect"
 import type { Redis as Client } from "ioredis"
 import { Dlock, PubSubLayer, RedisLayer } from "../../src/index.js"
+import * as Separate from "../support/process.js"
 import { waitFor } from "../support/redisSpy.js"
 
 /** How long a crashed holder blocks others in these tests, unless one says otherwise. */
@@ -24,7 +25,7 @@ export interface Service {
 
 /** A layer of the two connections, which may go to different places. */
 export const layerAt = (url: string, { messagesUrl = url, ...options }: ServiceOptions = {}) =>
-  Dlock.layerOptions({ ttl, commandTimeout, ...options }).pipe(
+  Separate.layer({ ttl, commandTimeout, ...options }).pipe(
     Layer.provideMerge(
       messagesUrl === url
         ? PubSubLayer.layer
@@ -62,7 +63,7 @@ export const untilConnected = (...clients: ReadonlyArray<Client>): Effect.Effect
 export const serveClients = (commands: Client, messages: Client, options?: Dlock.Options) =>
   Logger.withMinimumLogLevel(
     build(
-      Dlock.layerOptions({ ttl, commandTimeout, ...options }).pipe(
+      Separate.layer({ ttl, commandTimeout, ...options }).pipe(
         Layer.provideMerge(PubSubLayer.layerClient(messages)),
         Layer.provideMerge(RedisLayer.layerClient(commands))
       )

@@ -4,7 +4,7 @@
  */
 import { assert, it } from "@effect/vitest"
 import type { Scope } from "effect"
-import { Effect, Fiber, Logger, LogLevel, Metric, MetricState } from "effect"
+import { Effect, Logger, LogLevel, Metric, MetricState } from "effect"
 import { Redis as Client } from "ioredis"
 import { appendFileSync } from "node:fs"
 import { inject } from "vitest"
@@ -36,10 +36,6 @@ export const proxyTo = ({ port }: Pick<RedisServer, "port">): Effect.Effect<Prox
     Effect.promise(() => startProxy(port)),
     (proxy) => Effect.promise(() => proxy.close())
   )
-
-/** Done by a fiber of its own: what it takes, this fiber and its children may wait for. */
-export const elsewhere = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.flatten(Effect.flatMap(Effect.fork(effect), Fiber.await))
 
 /** A client that looks at a server past the library. It gives up at once when there is none. */
 export const clientOf = (url: string): Effect.Effect<Client, never, Scope.Scope> =>

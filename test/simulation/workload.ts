@@ -120,7 +120,9 @@ export class Caller {
     const fences = lease.state._tag === "Held" ? lease.state.fences : []
     world.log(process.name, () => `holds ${lease.token} with ${fences.join()}`)
     const guarded = world.random.chance(0.5)
-    const body = guarded ? guard(this.engine, lease, this.body(lease, fences, true)) : this.body(lease, fences, false)
+    const body = guarded
+      ? guard({ engine: this.engine, realm: this.engine }, lease, this.body(lease, fences, true))
+      : this.body(lease, fences, false)
     return Effect.flatMap(Effect.exit(restore(body)), (exit) => {
       const told = Exit.isSuccess(exit) ? "is done with" : "stops with"
       world.log(process.name, () => `${told} ${lease.token}`)
