@@ -32,8 +32,10 @@ export interface Leader {
  */
 export interface Options extends Pick<Lock.Options, "ttl" | "wait" | "reentrant" | "metadata"> {
   /**
-   * Keeps the key for at least that long after it was taken, also when the effect ended or this process stopped before.
-   * So hosts whose clocks differ by less do not run a short job twice. `askRelease` and `forceRelease` end it sooner.
+   * Keeps the key until the effect has ended, and for at least that long after it was taken: also when the effect ended, the
+   * layer was closed or this process died before, whatever `ttl` says. So hosts whose clocks differ by less do not run a
+   * short job twice. `askRelease` and `forceRelease` end it sooner. It costs one command before the effect starts when it
+   * is longer than the lease; when Redis does not confirm that, the effect does not start.
    */
   readonly hold?: Duration.DurationInput | undefined
   /**
@@ -48,8 +50,9 @@ export interface Options extends Pick<Lock.Options, "ttl" | "wait" | "reentrant"
  * before another process can start it, and this one queues again. Ends as the effect ends, and then another process that
  * waits runs it; so what is to go on for ever should not end.
  *
- * It goes on waiting while Redis is away. `BackendError` comes only when Redis refuses, when there is a `wait`, and
- * within some seconds after the layer was closed.
+ * It goes on waiting while Redis is away or refuses for now (`RefusedForNow`). `BackendError` comes only when Redis refuses
+ * for good, when there is a `wait`, and within some seconds after the layer was closed. A loss that Redis tells of only
+ * when the effect has ended is logged, and counted in `dlock_lost_total`.
  *
  * **Interruption**: interrupts the effect, waits for its end, and passes on at once, unless `hold` says otherwise.
  *

@@ -13,8 +13,10 @@ import * as Schedule from "effect/Schedule"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import type { BackendError, InvalidKeyError, LockAcquisitionError } from "../DlockError.js"
 import type * as Singleton from "../Singleton.js"
-import type { Request } from "./engine/engine.js"
+import type { Engine, Request, Restore } from "./engine/engine.js"
 import type { Lease } from "./engine/lease.js"
+import * as L from "./engine/lease.js"
+import * as Whole from "./engine/whole.js"
 import { guard } from "./lock.js"
 import type { Env } from "./locks.js"
 import { orDie, releaseQuietly, requestOf, unlessReentrant } from "./locks.js"
@@ -51,6 +53,21 @@ const isAway = (error: LockAcquisitionError | BackendError): boolean =>
 
 const lost = Symbol()
 
+/**
+ * Its key stays shut for `hold` from here on, whether the effect ends or this process dies: what would have to be asked at
+ * the end could fail.
+ */
+const take = (
+  engine: Engine,
+  request: Request<LockAcquisitionError>,
+  restore: Restore,
+  hold: number
+): Effect.Effect<Lease, LockAcquisitionError | BackendError> =>
+  Effect.flatMap(engine.acquire(request, restore), (lease) =>
+    hold === 0
+      ? Effect.succeed(lease)
+      : Whole.first(engine, restore, lease, engine.keepFor(lease, hold), take(engine, request, restore, hold)))
+
 /** Waits for the lock and runs the effect. Says how that ended, or that the lease was lost under it. */
 const lead = <A, E, R>(
   env: Env,
@@ -62,18 +79,14 @@ const lead = <A, E, R>(
   Effect.uninterruptibleMask((restore) =>
     Effect.gen(function*() {
       const { engine } = env
-      const lease = yield* Effect.onError(engine.acquire(request, restore), () => leader.onNobody)
-      const since = engine.keeper.now()
+      const lease = yield* Effect.onError(take(engine, request, restore, hold), () => leader.onNobody)
       leader.onSelf(lease, request.terms.metadata)
       const exit = yield* Effect.exit(restore(guard(env, lease, effect)))
       yield* leader.onNobody
-      const left = hold - (engine.keeper.now() - since)
       const { state } = lease
+      const isLost = L.isLost(state) || (state._tag === "Held" && state.isAsked)
       // What was lost was given back when it was.
-      const release = state._tag === "Held" ? releaseQuietly(engine, lease) : Effect.void
-      const isAsked = state._tag === "Held" && state.isAsked
-      const isLost = isAsked || (state._tag === "Ended" && state.reason !== undefined)
-      yield* left > 0 && !isAsked ? engine.releaseAfter(lease, left) : release
+      if (state._tag === "Held") yield* releaseQuietly(engine, lease)
       // SAFETY: `guard` adds only the loss of this lease to the errors of the effect.
       return isLost && !Exit.isInterrupted(exit) ? lost : exit as Exit.Exit<A, E>
     })

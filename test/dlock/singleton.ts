@@ -1,6 +1,6 @@
 /** What holds for singletons. */
 import { assert, describe } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Option, Schedule, Scope, SubscriptionRef } from "effect"
+import { Deferred, Duration, Effect, Exit, Fiber, Option, Schedule, Scope, SubscriptionRef } from "effect"
 import type { Singleton } from "../../src/index.js"
 import type { World } from "./world.js"
 import { newKey, untilFree, untilWaiting } from "./world.js"
@@ -141,6 +141,67 @@ export const singleton = ({ elapse, makeServer, name, test, ttlMillis }: World):
         yield* elapse(0.7)
         yield* b.dlock.singleton(key, Effect.void, { wait: 0 })
       }))
+
+    test("so it does when the process dies while its job runs, however short the ttl", () =>
+      Effect.gen(function*() {
+        const { a, b, key } = yield* setup
+        const one = yield* Effect.fork(a.dlock.singleton(key, Effect.never, { hold: ttlMillis * 3 }))
+        // It is held for that long before the job starts.
+        yield* Effect.repeat(Effect.orDie(b.dlock.inspect(key)), {
+          until: ({ holders: [holder] }) => holder !== undefined && Duration.toMillis(holder.remaining) > ttlMillis * 2
+        })
+        yield* a.crash
+        yield* elapse(2)
+        const error = yield* Effect.flip(b.dlock.singleton(key, Effect.void, { wait: 0 }))
+        assert.deepInclude(error, { _tag: "LockAcquisitionError", reason: "Held" })
+        yield* elapse(1.2)
+        yield* b.dlock.singleton(key, Effect.void, { wait: 0 })
+        yield* Fiber.interrupt(one)
+      }))
+
+    test("a job that outlasts hold gives its key back when it ends", () =>
+      Effect.gen(function*() {
+        const { a, b, key } = yield* setup
+        const gate = yield* Deferred.make<void>()
+        const one = yield* Effect.fork(a.dlock.singleton(key, Deferred.await(gate), { hold: ttlMillis * 1.5 }))
+        yield* untilHeld(b.dlock, key)
+        yield* elapse(2)
+        assert.deepInclude(yield* Effect.flip(b.dlock.singleton(key, Effect.void, { wait: 0 })), { reason: "Held" })
+        yield* Deferred.succeed(gate, void 0)
+        yield* Fiber.join(one)
+        yield* b.dlock.singleton(key, Effect.void, { wait: 0 })
+      }))
+
+    for (const end of ["askRelease", "forceRelease"] as const) {
+      test(`${end} ends a hold at once, also when nobody is there any more who could hear of it`, () =>
+        Effect.gen(function*() {
+          const { a, b, key } = yield* setup
+          yield* a.dlock.singleton(key, Effect.void, { hold: ttlMillis * 10 })
+          yield* a.crash
+          assert.strictEqual(yield* b.dlock[end](key), 1)
+          yield* b.dlock.singleton(key, Effect.void, { wait: 0 })
+        }))
+    }
+
+    for (const when of ["while its job runs", "after its job has ended"]) {
+      test(`a layer that closes ${when} leaves the key shut until hold is over, and no longer`, () =>
+        Effect.gen(function*() {
+          const { b, key, process } = yield* setup
+          const scope = yield* Scope.make()
+          const { dlock } = yield* Scope.extend(process, scope)
+          const job = when === "while its job runs" ? Effect.never : Effect.void
+          const one = yield* Effect.fork(dlock.singleton(key, job, { hold: ttlMillis * 0.7 }))
+          yield* when === "while its job runs" ? untilHeld(b.dlock, key) : Fiber.join(one)
+          yield* elapse(0.2)
+          yield* Scope.close(scope, Exit.void)
+          const error = yield* Effect.flip(b.dlock.singleton(key, Effect.void, { wait: 0 }))
+          assert.deepInclude(error, { _tag: "LockAcquisitionError", reason: "Held" })
+          // No longer than that: its lease would last until a ttl after its last renewal.
+          yield* elapse(0.55)
+          yield* b.dlock.singleton(key, Effect.void, { wait: 0 })
+          yield* Fiber.interrupt(one)
+        }))
+    }
 
     test("hold shorter than the ttl ends when it says, not with the lease", () =>
       Effect.gen(function*() {

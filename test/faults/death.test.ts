@@ -1,6 +1,7 @@
 /** Processes that die by SIGKILL: for how long that holds up the others. */
 import { assert, describe } from "@effect/vitest"
 import { Effect, Exit, Fiber, Scope } from "effect"
+import { monotonicMicros } from "../support/workers.js"
 import {
   atMost,
   clientOf,
@@ -39,6 +40,19 @@ describe.concurrent("SIGKILL", () => {
         atMost("take-over after SIGKILL of the holder", now() - killedAt, ttl + slack)
         assert.isAbove(next.fencingToken, held.fence)
       }
+    }))
+
+  test("when a singleton is killed in the first third of its ttl, its key stays shut until hold is over, and no longer", () =>
+    Effect.gen(function*() {
+      const { url } = yield* redis
+      const { dlock } = yield* serve(url)
+      const hold = 4 * ttl
+      const worker = yield* workerOf("single", { url, key: "k", hold })
+      const { at } = yield* Effect.promise(() => worker.next(is("runs")))
+      yield* Effect.promise(() => worker.kill())
+      const [, took] = yield* timed(dlock.singleton("k", Effect.void))
+      assert.isAtLeast((monotonicMicros() - at) / 1_000, hold - slack)
+      atMost("SIGKILL of a singleton with hold", took, hold + slack)
     }))
 
   test("killed waiters do not delay those behind them, however many they are", () =>

@@ -23,6 +23,9 @@ const hold = Effect.gen(function*() {
   return yield* Effect.never
 })
 
+/** A singleton whose job never ends. Its `hold` is that of the options. */
+const single = Dlock.singleton(key, Effect.zipRight(send("runs"), Effect.never), { hold: options.hold })
+
 /** Stands in the queue, `count` times. */
 const queue = Effect.forEach(Array.from({ length: count }), () => Dlock.lock(key), { concurrency: "unbounded" })
 
@@ -109,6 +112,7 @@ const request = Effect.gen(function*() {
 
 const roles: Record<string, Effect.Effect<unknown, unknown, Dlock.Dlock>> = {
   hold: Effect.scoped(hold),
+  single,
   queue: Effect.scoped(queue),
   write,
   lead,

@@ -314,7 +314,26 @@ const engine = [
     ["a waiter is alive for a whole ttl", "R14", "Math.min(ttlMillis, livenessMillisMax)", "ttlMillis"],
     ["renew: false renews", "4.5", "lease.refreshing || !lease.terms.renew ? Infinity", "lease.refreshing ? Infinity"]
   ]),
-  ...inFile("src/internal/engine/leaver.ts", []),
+  ...inFile("src/internal/engine/leaver.ts", [
+    [
+      "a key that is to be kept is given back",
+      "hold",
+      "keepMillis > 0 ? items.map((item) => ({ ...item, keepMillis })) : items",
+      "items"
+    ],
+    [
+      "a key that is kept is not given back to who asked in that moment",
+      "hold",
+      "if (keepMillis > 0) keep(lease, now)",
+      ""
+    ],
+    [
+      "nobody looks when a key is kept no longer",
+      "hold",
+      "if (keepMillis > 0) settleAfter(lease.claims, keepMillis)",
+      ""
+    ]
+  ]),
   ...inFile("src/internal/alarm.ts", [
     ["the wall clock judges", "R23", "Number(clock.unsafeCurrentTimeNanos()) / 1e6", "clock.unsafeCurrentTimeMillis()"],
     ["the alarm cannot be set to ring earlier", "4.5", "if (at >= ringsAt) return", "if (ringsAt < Infinity) return"],
@@ -328,6 +347,20 @@ const engine = [
   ]),
   ...inFile("src/internal/lock.ts", [
     ["a guarded effect is not interrupted", "4.4", "fiber.unsafeInterruptAsFork(FiberId.none)", ""]
+  ]),
+  ...inFile("src/internal/singleton.ts", [
+    [
+      "a job starts before its key is kept for hold",
+      "hold",
+      "engine.keepFor(lease, hold)",
+      "Effect.fork(Effect.ignore(engine.keepFor(lease, hold)))"
+    ],
+    [
+      "a standby that has gone knows who leads",
+      "singleton",
+      "Effect.onError(take(engine, request, restore, hold), () => leader.onNobody)",
+      "take(engine, request, restore, hold)"
+    ]
   ]),
   ...inFile("src/internal/dlock.ts", [])
 ]

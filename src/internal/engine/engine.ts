@@ -205,13 +205,16 @@ export class Engine {
     if (this.keeper.end(lease, "Released")) this.leaver.later(lease)
   }
 
-  /** Gives the lease back after that time; or lets it run out, should this process end before. */
-  releaseAfter(lease: Lease, millis: number): Effect.Effect<void> {
-    const later = Effect.zipRight(Effect.sleep(Duration.millis(millis)), Effect.sync(() => this.leaver.later(lease)))
-    return Effect.map(Effect.exit(this.extend(lease, millis)), () => {
-      if (lease.state._tag !== "Held") return
-      this.keeper.drop(lease)
-      this.keeper.options.fork(later)
+  /** Has the store keep it for so long from now, whenever it is given back and whatever becomes of this process. */
+  keepFor(lease: Lease, millis: number): Effect.Effect<void, LockLostError | BackendError> {
+    return Effect.flatMap(this.remaining(lease), (left) => {
+      const keepUntil = this.keeper.now() + millis
+      const extended = left < millis ? this.extend(lease, millis) : Effect.void
+      return Effect.flatMap(extended, () => {
+        const { state } = lease
+        if (state._tag === "Held" && !state.isAsked) lease.keepUntil = keepUntil
+        return Effect.asVoid(this.remaining(lease))
+      })
     })
   }
 

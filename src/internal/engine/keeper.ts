@@ -31,6 +31,8 @@ export interface Options {
   readonly fork: (effect: Effect.Effect<void>) => void
   /** Gives the token back, in the background. */
   readonly leave: (lease: Lease) => void
+  /** Gives back for good what the store only keeps. Says whether it does. */
+  readonly giveUpKept: (token: string) => boolean
   readonly settle: (targets: ReadonlyArray<Target>) => void
   readonly isOwnToken: Tokens["isOwn"]
 }
@@ -159,7 +161,10 @@ export class Keeper {
       return
     }
     const lease = this.leases.get(event.token)
-    if (lease === undefined) return Telemetry.unexpectedMessage(this.options.isOwnToken(event.token))
+    if (lease === undefined) {
+      if (event._tag === "Asked" && this.options.giveUpKept(event.token)) return
+      return Telemetry.unexpectedMessage(this.options.isOwnToken(event.token))
+    }
     switch (event._tag) {
       case "Granted":
         return this.onGrant(lease, event.fence)
@@ -179,6 +184,7 @@ export class Keeper {
     const { state } = lease
     lease.askedFor = Math.max(lease.askedFor, fence)
     if (state._tag !== "Held" || state.isAsked || !state.fences.includes(fence)) return
+    lease.keepUntil = -Infinity
     this.become(lease, { ...state, isAsked: true })
     this.tell(lease)
   }

@@ -93,6 +93,8 @@ export interface Lease extends Waking {
   readonly terms: Terms
   /** The longest that it was ever asked to last: `extend` may ask for more than the terms. */
   longestMillis: number
+  /** Local time until which the store is to keep it when it is given back, unless somebody asks for it. */
+  keepUntil: number
   /** What it was merged from: leases on one claim each, with tokens of their own, that a multi-lock waited for. */
   readonly parts: ReadonlyArray<Lease> | undefined
   state: State
@@ -136,6 +138,7 @@ export const make = (
   claims,
   terms,
   longestMillis: terms.ttlMillis,
+  keepUntil: -Infinity,
   parts: undefined,
   state: { _tag: "Requested", resubscribed: false, early: undefined },
   waitUntil,

@@ -27,7 +27,7 @@ export const make = (options: {
     const settle = (targets: ReadonlyArray<Target>): void => {
       if (targets.length > 0) fork(settleAll(store, targets))
     }
-    const leaver = yield* Leaver.make({ store, commandTimeoutMillis, settle })
+    const leaver = yield* Leaver.make({ store, commandTimeoutMillis, settle, fork })
     const clock = yield* Effect.clock
     const keeper = new Keeper({
       store,
@@ -35,6 +35,7 @@ export const make = (options: {
       commandTimeoutMillis,
       fork,
       leave: leaver.later,
+      giveUpKept: leaver.giveUpKept,
       settle,
       isOwnToken: tokens.isOwn
     })
