@@ -48,7 +48,7 @@ export const makeRedis = (
 
 export const makeMemory = (options: Dlock.Options): Effect.Effect<Dlock.Service, never, Scope.Scope> =>
   Effect.gen(function*() {
-    const server = yield* Memory.makeServer
+    const server = yield* Memory.makeServer()
     return yield* make(yield* server.connect(Tokens.makeSecret()), options, server)
   })
 

@@ -11,7 +11,7 @@ import type { AcquireRequest } from "../../src/internal/store.js"
 /** A service in memory, and what it asks of its store. */
 const watched = (options: Dlock.Options = {}) =>
   Effect.gen(function*() {
-    const server = yield* Memory.makeServer
+    const server = yield* Memory.makeServer()
     const { flights, inbox, probe, ...store } = yield* server.connect("inbox")
     const acquires: Array<AcquireRequest> = []
     const finishes: Array<FinishRequest> = []

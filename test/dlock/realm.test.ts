@@ -11,7 +11,7 @@ const overRedis = (options: Dlock.Options) =>
   Effect.map(Layer.build(Dlock.layerRedis({ ...options, url: inject("redisUrl") })), Context.get(Dlock.Dlock))
 
 const inMemory = Effect.map(
-  Memory.makeServer,
+  Memory.makeServer(),
   (server) => (options: Dlock.Options) =>
     Effect.flatMap(server.connect(`${Math.random()}`), (store) => Assembly.make(store, options, server))
 )

@@ -79,7 +79,7 @@ export const memory: World = {
   name: "memory",
   ttlMillis: memoryTtlMillis,
   test: it.scoped,
-  makeServer: Effect.map(Memory.makeServer, (server) =>
+  makeServer: Effect.map(Memory.makeServer(), (server) =>
     Effect.gen(function*() {
       const connection = yield* Effect.acquireRelease(Scope.make(), (scope) => Scope.close(scope, Exit.void))
       const { die, store } = mortal(yield* Scope.extend(server.connect(randomUUID()), connection))

@@ -52,7 +52,7 @@ export const watch = (dlock: Dlock.Service, { ids }: Pick<Seen, "ids">): Dlock.S
 const memory: World = {
   name: "memory",
   start: (seen) =>
-    Effect.map(Memory.makeServer, (server) =>
+    Effect.map(Memory.makeServer(), (server) =>
       Effect.flatMap(
         Effect.suspend(() => server.connect(randomUUID())),
         (store) => serviceOf(store, seen)

@@ -668,8 +668,13 @@ const model = [
       "if (holder) dropHolder(lock, token, holder)",
       "for (const [other, one] of lock.holders) if (holder ?? one) dropHolder(lock, other, one)"
     ],
-    ["fences only count", "4.6", "Math.max(lock.lastFence + 1, call.nowMicros)", "lock.lastFence + 1"],
-    ["fences only tell the time", "4.6", "Math.max(lock.lastFence + 1, call.nowMicros)", "call.nowMicros"],
+    ["fences only count", "4.6", "lock.lastFence + 1, call.forgottenFence + 1, call.nowMicros", "lock.lastFence + 1"],
+    [
+      "fences only tell the time",
+      "4.6",
+      "lock.lastFence + 1, call.forgottenFence + 1, call.nowMicros",
+      "call.nowMicros"
+    ],
     ["who cannot be reached is removed", "R7", "waiter.queued = false", "lock.waiters.delete(token)"],
     [
       "who is not subscribed is passed over",
@@ -701,7 +706,8 @@ const model = [
     ],
     ["any free permit is enough", "4.10", "lock.used + claim.permits <= lock.limit", "lock.used < lock.limit"],
     ["one call settles all there is", "R22", "const stepsMax = 64", "const stepsMax = 1e9"],
-    ["nothing is remembered of fences", "R21", "const dayMillis = 86_400_000", "const dayMillis = 0"]
+    ["nothing is remembered of fences", "R21", "entry.until + call.rememberMillis", "0"],
+    ["what is forgotten starts its fences anew", "4.6", "call.forgottenFence + 1, ", ""]
   ]),
   ...inFile("src/internal/memory/store.ts", [
     [

@@ -62,7 +62,7 @@ export class Server {
       unsafeCurrentTimeNanos: nanos,
       currentTimeNanos: Effect.sync(nanos)
     }
-    this.memory = run(Effect.withClock(Memory.makeServer, clock))
+    this.memory = run(Effect.withClock(Memory.makeServer(dayMillis), clock))
   }
 
   nowMillis(): number {

@@ -23,7 +23,9 @@ import type { Target } from "../../src/internal/store.js"
 import { waitFor } from "../support/redisSpy.js"
 import type { Process, Server } from "./world.js"
 
-export const memory: Effect.Effect<Server> = Effect.map(Memory.makeServer, (server) => ({
+const dayMillis = 86_400_000
+
+export const memory: Effect.Effect<Server> = Effect.map(Memory.makeServer(dayMillis), (server) => ({
   connect: Effect.gen(function*() {
     const ear = yield* Scope.fork(yield* Effect.scope, ExecutionStrategy.sequential)
     const store = yield* server.connect(randomUUID()).pipe(Scope.extend(ear))

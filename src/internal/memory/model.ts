@@ -41,7 +41,7 @@ export interface Lock {
   limit: number
   used: number
   lastFence: number
-  /** `lastFence` is kept until then (R21). */
+  /** `lastFence` is kept until then: the latest end of a lease, and as long as the server remembers it afterwards (R21). */
   rememberUntil: number
   /** No waiter and no tombstone ends before. */
   nextDeath: number
@@ -62,11 +62,14 @@ export interface Message {
 export interface Call {
   readonly nowMicros: number
   readonly nowMillis: number
+  /** How long a fence is remembered after its lease. */
+  readonly rememberMillis: number
+  /** The highest fence of all locks that were forgotten. What is taken anew goes on from there. */
+  readonly forgottenFence: number
   readonly reachable: (inbox: string) => boolean
   readonly messages: Array<Message>
 }
 
-const dayMillis = 86_400_000
 const stepsMax = 64
 
 export const emptyLock = (): Lock => ({
@@ -109,9 +112,10 @@ const dropHolder = (lock: Lock, token: string, holder: Holder): void => {
 }
 
 const hold = (lock: Lock, call: Call, token: string, entry: Entry): Holder => {
-  const holder = { ...entry, fence: Math.max(lock.lastFence + 1, call.nowMicros), isKept: false }
+  const fence = Math.max(lock.lastFence + 1, call.forgottenFence + 1, call.nowMicros)
+  const holder = { ...entry, fence, isKept: false }
   lock.lastFence = holder.fence
-  lock.rememberUntil = Math.max(lock.rememberUntil, entry.until + dayMillis)
+  lock.rememberUntil = Math.max(lock.rememberUntil, entry.until + call.rememberMillis)
   lock.waiters.delete(token)
   lock.holders.set(token, holder)
   lock.used += entry.permits
@@ -169,7 +173,7 @@ export const renew = (lock: Lock, call: Call, token: string, times: Times, subsc
   const holder = lock.holders.get(token)
   if (holder && !holder.isKept && holder.until > call.nowMillis) {
     holder.until = Math.max(holder.until, call.nowMillis + Math.ceil(times.ttlMillis))
-    lock.rememberUntil = Math.max(lock.rememberUntil, holder.until + dayMillis)
+    lock.rememberUntil = Math.max(lock.rememberUntil, holder.until + call.rememberMillis)
   }
   const waiter = lock.waiters.get(token)
   if (waiter && waiter.until > call.nowMillis) {

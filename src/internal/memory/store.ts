@@ -21,7 +21,9 @@ export interface Server {
   readonly connect: (inboxId: string) => Effect.Effect<Stores, never, Scope.Scope>
 }
 
-export const makeServer: Effect.Effect<Server> = Effect.map(Effect.clock, (clock) => new ServerImpl(clock))
+/** Redis remembers the fence of each lock for a day, so what plays Redis does. */
+export const makeServer = (rememberMillis = 0): Effect.Effect<Server> =>
+  Effect.map(Effect.clock, (clock) => new ServerImpl(clock, rememberMillis))
 
 class ServerImpl implements Server {
   readonly locks = new Map<string, Model.Lock>()
@@ -29,7 +31,9 @@ class ServerImpl implements Server {
   readonly flights: Flights.FlightServer["flights"]
   readonly connectFlights: Flights.FlightServer["connect"]
 
-  constructor(readonly clock: Clock.Clock) {
+  forgottenFence = 0
+
+  constructor(readonly clock: Clock.Clock, readonly rememberMillis: number) {
     const { connect, flights } = Flights.make(clock)
     this.flights = flights
     this.connectFlights = connect
@@ -46,11 +50,18 @@ class ServerImpl implements Server {
     return Effect.sync(() => {
       const nowMicros = Math.floor(Number(this.clock.unsafeCurrentTimeNanos()) / 1000)
       const nowMillis = Math.floor(nowMicros / 1000)
-      const call: Model.Call = { nowMicros, nowMillis, reachable: (inbox) => this.inboxes.has(inbox), messages: [] }
+      const { forgottenFence, rememberMillis } = this
+      const reachable = (inbox: string) => this.inboxes.has(inbox)
+      const call: Model.Call = { nowMicros, nowMillis, rememberMillis, forgottenFence, reachable, messages: [] }
       const result = run(call)
+      const isOver = (lock: Model.Lock): boolean => {
+        if (!Model.isOver(lock, nowMillis)) return false
+        this.forgottenFence = Math.max(this.forgottenFence, lock.lastFence)
+        return true
+      }
       for (const target of targets) {
-        if (Model.isOver(this.lockOf(target), nowMillis)) this.locks.delete(nameOf(target))
-        forgetOldest(this.locks, (lock) => Model.isOver(lock, nowMillis))
+        if (isOver(this.lockOf(target))) this.locks.delete(nameOf(target))
+        forgetOldest(this.locks, isOver)
       }
       for (const message of call.messages) this.inboxes.get(message.inbox)?.(toEvent(message))
       return result

@@ -13,7 +13,7 @@ const url = inject("redisUrl")
 describe("an outcome that is kept and lies in the future, as the server's clock went back, is not young", () => {
   it.scoped("memory", () =>
     Effect.gen(function*() {
-      const server = yield* Memory.makeServer
+      const server = yield* Memory.makeServer()
       const a = new Client({ store: yield* server.connect("a"), deafen: Effect.void }, "id")
       yield* TestClock.setTime(10 * long)
       leads(yield* a.join("A", { keep: long }))
