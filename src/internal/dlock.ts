@@ -8,7 +8,6 @@ import type { BackendError, InvalidKeyError, MultiLockError } from "../DlockErro
 import type * as Lock from "../Lock.js"
 import type { Engine } from "./engine/engine.js"
 import * as Flights from "./engine/flights.js"
-import type { Lease } from "./engine/lease.js"
 import * as EngineModule from "./engine/make.js"
 import * as Fanout from "./fanout.js"
 import type { Stores } from "./flightStore.js"
@@ -96,16 +95,16 @@ export const make = (
     const once = (key: string, callOptions: Lock.Options | undefined) =>
       Effect.flatMap(
         requestOf(env, claimOf(key), callOptions, false),
-        (asked) => retrying(env, asked, scoped(env, asked, newLock), options.retry)
+        (asked) => retrying(env, asked, scoped(env, asked, LockImpl), options.retry)
       )
 
     const lock = (key: string, callOptions: Lock.Options | undefined) =>
-      Effect.flatMap(requestOf(env, claimOf(key), callOptions, true), (asked) => scoped(env, asked, newLock))
+      Effect.flatMap(requestOf(env, claimOf(key), callOptions, true), (asked) => scoped(env, asked, LockImpl))
 
     const multi = (keys: ReadonlyArray<Keys>) =>
       Effect.flatMap(
         multiRequestOf(env, keys, undefined, false),
-        (asked) => retrying(env, asked, scoped(env, asked, newMulti), retryMulti)
+        (asked) => retrying(env, asked, scoped(env, asked, MultiLockImpl), retryMulti)
       )
 
     const retryMulti = options.retry && Schedule.mapInput(options.retry, ({ failed }: MultiLockError) => failed[0])
@@ -132,10 +131,6 @@ export const make = (
       askRelease: (key, kind) => revoke(engine, key, kind, true).pipe(span("askRelease", key))
     }
   })
-
-const newLock = (env: Env, lease: Lease): LockImpl => new LockImpl(env, lease)
-
-const newMulti = (env: Env, lease: Lease): MultiLockImpl => new MultiLockImpl(env, lease)
 
 const claimOf = (key: string): Claim => ({ kind: "lock", key, permits: 1, limit: 1 })
 

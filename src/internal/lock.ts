@@ -19,10 +19,13 @@ export class Handle implements Lock.Lease {
   // Private at run time too: a printed lock must not show the service, with the tokens of others in it (R19).
   readonly #env: Env
   readonly #lease: Lease
+  readonly #forget: (() => void) | undefined
 
-  constructor(env: Env, lease: Lease) {
+  /** `forget` takes the finalizer out of the scope that would release it. */
+  constructor(env: Env, lease: Lease, forget?: () => void) {
     this.#env = env
     this.#lease = lease
+    this.#forget = forget
   }
 
   static leaseOf(handle: Handle): Lease {
@@ -37,7 +40,10 @@ export class Handle implements Lock.Lease {
   }
 
   get release(): Effect.Effect<void, LockLostError | BackendError> {
-    return Effect.uninterruptible(this.#env.engine.release(this.#lease))
+    return Effect.uninterruptible(Effect.suspend(() => {
+      this.#forget?.()
+      return this.#env.engine.release(this.#lease)
+    }))
   }
 
   get check(): Effect.Effect<void, LockLostError> {
@@ -69,8 +75,8 @@ export class Handle implements Lock.Lease {
 export class LockImpl extends Handle implements Lock.Lock {
   readonly fencingToken: number
 
-  constructor(env: Env, lease: Lease) {
-    super(env, lease)
+  constructor(env: Env, lease: Lease, forget?: () => void) {
+    super(env, lease, forget)
     this.fencingToken = fencesOf(lease)[0] ?? 0
   }
 
@@ -86,8 +92,8 @@ export class LockImpl extends Handle implements Lock.Lock {
 export class WriteLockImpl extends LockImpl implements ReadWriteLock.WriteLock {
   readonly downgrade: Effect.Effect<void, LockLostError | BackendError>
 
-  constructor(env: Env, lease: Lease) {
-    super(env, lease)
+  constructor(env: Env, lease: Lease, forget?: () => void) {
+    super(env, lease, forget)
     this.downgrade = env.engine.lower(lease, 1)
   }
 }
@@ -95,8 +101,8 @@ export class WriteLockImpl extends LockImpl implements ReadWriteLock.WriteLock {
 export class MultiLockImpl extends Handle implements Lock.MultiLock {
   readonly fencingTokens: ReadonlyMap<string, number>
 
-  constructor(env: Env, lease: Lease) {
-    super(env, lease)
+  constructor(env: Env, lease: Lease, forget?: () => void) {
+    super(env, lease, forget)
     const fences = fencesOf(lease)
     this.fencingTokens = new Map(lease.claims.map(({ key }, i) => [key, fences[i] ?? 0]))
   }

@@ -16,6 +16,7 @@ import type { Engine, Request, Restore } from "./engine/engine.js"
 import * as Errors from "./engine/errors.js"
 import type { Lease } from "./engine/lease.js"
 import * as Multi from "./engine/multi.js"
+import * as Finalizer from "./finalizer.js"
 import * as Key from "./key.js"
 import { guard, Handle, lose } from "./lock.js"
 import * as Options from "./options.js"
@@ -133,14 +134,16 @@ const acquire = <E, A, F, R>(
 export const scoped = <E, A>(
   env: Env,
   asked: Asked<E>,
-  wrap: (env: Env, lease: Lease) => A
+  Held: new(env: Env, lease: Lease, forget: () => void) => A
 ): Effect.Effect<A, E | BackendError, Scope.Scope> =>
   acquire(env, asked, (lease) =>
     Effect.withFiberRuntime((fiber) => {
       const scope = Context.unsafeGet(fiber.currentContext, Scope.Scope)
       Reentrancy.note(scope, fiber, env.realm, lease)
-      // Not `addFinalizer`, which wraps it twice: every lock passes here.
-      return Effect.as(Scope.addFinalizerExit(scope, () => releaseQuietly(env.engine, lease)), wrap(env, lease))
+      return Effect.map(
+        Finalizer.add(scope, () => releaseQuietly(env.engine, lease)),
+        (forget) => new Held(env, lease, forget)
+      )
     }))
 
 /** Acquires, runs the effect under guard, gives back. */

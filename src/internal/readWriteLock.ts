@@ -26,11 +26,12 @@ export const make = (
     const write = request(permitsMax)
     return {
       key,
-      read: Effect.flatMap(read, (read) => scoped(env, read, (env, lease) => new LockImpl(env, lease))).pipe(
-        span("readWriteLock.read", key),
-        goOnInside(env)
-      ),
-      write: Effect.flatMap(write, (write) => scoped(env, write, (env, lease) => new WriteLockImpl(env, lease)))
+      read: Effect.flatMap(read, (read) => scoped(env, read, LockImpl))
+        .pipe(
+          span("readWriteLock.read", key),
+          goOnInside(env)
+        ),
+      write: Effect.flatMap(write, (write) => scoped(env, write, WriteLockImpl))
         .pipe(span("readWriteLock.write", key), goOnInside(env)),
       withRead: (effect) =>
         Effect.flatMap(read, (read) => guarded(env, read, effect)).pipe(span("readWriteLock.withRead", key)),

@@ -45,7 +45,7 @@ class SemaphoreImpl implements Semaphore.Semaphore {
   #take(permits: number, waits: boolean) {
     return Effect.flatMap(
       this.#asked(permits, waits),
-      (asked) => scoped(this.#env, asked, (env, lease) => new LockImpl(env, lease))
+      (asked) => scoped(this.#env, asked, LockImpl)
     )
   }
 
