@@ -55,8 +55,8 @@ const flawOfArray = (values: ReadonlyArray<unknown>, parents: Array<object>): Fl
       : flawOf(values[i], parents)
     if (found !== undefined) return inside(i, found)
   }
-  // The elements and the length.
-  return Reflect.ownKeys(values).length === values.length + 1
+  // What a database driver hides at its rows, which cannot be enumerated, is nobody's data.
+  return Object.keys(values).length === values.length
     ? undefined
     : flaw("has properties beside its elements, which JSON leaves out")
 }

@@ -58,6 +58,15 @@ class Square extends Point {
   }
 }
 
+/** As database drivers give them. */
+class Rows extends Array<{ readonly id: number }> {
+  declare readonly command: string
+  constructor(...rows: ReadonlyArray<{ readonly id: number }>) {
+    super(...rows)
+    Object.defineProperty(this, "command", { value: "SELECT", enumerable: false })
+  }
+}
+
 type Search = Data.TaggedEnum<{ Found: { readonly name: string } }>
 const { Found } = Data.taggedEnum<Search>()
 
@@ -322,6 +331,7 @@ export const sharing = (world: World) => {
           // What `fetch` gives to a test that runs in a realm of its own.
           [runInNewContext(`({ a: [{}] })`), { a: [{}] }],
           [new Point(1, 2), { x: 1, y: 2 }],
+          [new Rows({ id: 1 }, { id: 2 }), [{ id: 1 }, { id: 2 }]],
           [Data.struct({ list: Data.array([1, 2]) }), { list: [1, 2] }],
           [Found({ name: "x" }), { _tag: "Found", name: "x" }]
         ]
