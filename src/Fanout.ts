@@ -37,8 +37,8 @@ export interface Options {
    */
   readonly keep?: Duration.DurationInput | undefined
   /**
-   * When Redis is down: `"fail"` with `BackendError`, or `"run"` the job for the callers of this process alone. Defaults to
-   * `"fail"`.
+   * When Redis is down: `"fail"` with `BackendError`, or `"run"` the job for the callers of this process alone, at once when
+   * the connection is known to be away. All who call while it runs share it, also when Redis is back. Defaults to `"fail"`.
    */
   readonly onBackendError?: "fail" | "run" | undefined
   /** An outcome of more bytes of JSON fails everybody with `FanoutError`. Defaults to the layer's, 1 MiB. */

@@ -69,8 +69,8 @@ export interface Options<Request> {
   readonly maxBodyTime?: Duration.DurationInput | undefined
   /**
    * When Redis is down: `"run"` shares with the callers of this process alone, or `"fail"` with `BackendError`, and with
-   * `FanoutError` when an outcome cannot be read. A Redis that does not answer delays a request by the layer's
-   * `commandTimeout`. Defaults to `"run"`.
+   * `FanoutError` when an outcome cannot be read. A connection that is known to be away delays no request; a Redis that
+   * accepts connections and does not answer delays one by the layer's `commandTimeout`. Defaults to `"run"`.
    */
   readonly onBackendError?: "run" | "fail" | undefined
 }

@@ -91,6 +91,8 @@ export interface FinishRequest {
   readonly retentionMillis: number
   /** How long a `join` with `keepMillis` may; 0 for not at all. */
   readonly keepMillis: number
+  /** As of a `join`. */
+  readonly patient: boolean
 }
 
 export type FlightEvent =

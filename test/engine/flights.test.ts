@@ -121,6 +121,21 @@ describe("a flight that is led", () => {
       assert.strictEqual(finish.calls.length, 0)
     }))
 
+  it.scoped("R33: does not wait for a store that is away while callers wait for the outcome; those who follow are worth it", () =>
+    Effect.gen(function*() {
+      const { call, finish, join } = yield* setup
+      const a = yield* call()
+      ;(yield* join.next).reply(leads())
+      yield* settleFibers
+      yield* a.end("x")
+      const first = yield* finish.next
+      assert.isFalse(first.input.patient)
+      first.fail()
+      assert.strictEqual(yield* payloadOf(a.fiber), "x")
+      yield* TestClock.adjust("1 second")
+      assert.isTrue((yield* finish.next).input.patient)
+    }))
+
   it.scoped("R38: a refused finish is followed by refuse, and the leader's callers have their outcome all the same", () =>
     Effect.gen(function*() {
       const { call, finish, join, refuse } = yield* setup
@@ -820,6 +835,15 @@ describe("a store that cannot be reached", () => {
       assert.deepStrictEqual([a.started(), b.started(), c.started()], [1, 1, 0])
       yield* b.finish("x")
       assert.deepStrictEqual([yield* payloadOf(b.fiber), yield* payloadOf(c.fiber)], ["x", "x"])
+    }))
+
+  it.scoped("is waited for by a join with a caller who has nothing else to do", () =>
+    Effect.gen(function*() {
+      for (const patient of [true, false]) {
+        const { call, join } = yield* setup
+        yield* call({ patient })
+        assert.strictEqual((yield* join.next).input.patient, patient)
+      }
     }))
 
   it.scoped("alone: the job runs once for the callers of this process, and is stopped with the last of them", () =>

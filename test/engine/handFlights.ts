@@ -106,7 +106,7 @@ export const setup = Effect.gen(function*() {
   const runtime = yield* Effect.runtime<never>()
   /** A caller whose job ends when the test says so. */
   const call = (
-    options: Partial<Pick<Caller, "keepMillis" | "arrivedAt" | "ttlMillis">> & {
+    options: Partial<Pick<Caller, "keepMillis" | "arrivedAt" | "ttlMillis" | "patient">> & {
       readonly cleanup?: Effect.Effect<void>
       readonly alone?: boolean
     } = {}

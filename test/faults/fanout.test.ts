@@ -1,6 +1,8 @@
 /** Flights of real processes: killed leaders and subscribers, an emptied Redis, one that is down, and forged messages. */
 import { assert, describe } from "@effect/vitest"
 import { Deferred, Effect, Fiber } from "effect"
+import type { Dlock } from "../../src/index.js"
+import { freePort } from "../support/redisServer.js"
 import {
   atMost,
   clientOf,
@@ -10,12 +12,14 @@ import {
   proxyTo,
   redis,
   serve,
+  serveCold,
   slack,
   test,
   timed,
   ttl,
   unexpected,
   until,
+  untilConnected,
   workerOf
 } from "./support.js"
 
@@ -158,6 +162,68 @@ describe.concurrent("flights", () => {
       yield* Deferred.succeed(job.outcome, 5)
       assert.deepStrictEqual(yield* Effect.forEach(running, Fiber.join), [5, 5, 5])
       assert.strictEqual(job.runs(), 1)
+    }))
+
+  test("with onBackendError run, a Redis that refuses connections delays no job, at the start, later, or at its end", () =>
+    Effect.gen(function*() {
+      const options = { onBackendError: "run" } as const
+      const work = Effect.as(Effect.sleep("20 millis"), "done")
+      const atOnce = (dlock: Dlock.Service, what: string) =>
+        Effect.gen(function*() {
+          for (let i = 0; i < 10; i++) {
+            const [value, took] = yield* timed(dlock.fanout("k", work, options))
+            assert.strictEqual(value, "done")
+            atMost(what, took, 20 + slack)
+          }
+        })
+      const port = yield* Effect.promise(freePort)
+      const cold = yield* serveCold(`redis://127.0.0.1:${port}`, { commandTimeout: "5 seconds" })
+      yield* atOnce(cold.dlock, "run alone, down at the start")
+      const server = yield* redis
+      const proxy = yield* proxyTo(server)
+      const { dlock } = yield* serve(proxy.url, { commandTimeout: "5 seconds" })
+      assert.strictEqual(yield* dlock.fanout("k", work, options), "done")
+      const job = makeJob<string>()
+      const led = yield* Effect.fork(dlock.fanout("led", job.effect, options))
+      yield* until(() => job.runs() === 1)
+      proxy.refuse()
+      proxy.killAll()
+      yield* atOnce(dlock, "run alone, down later")
+      // Of a job that ended meanwhile Redis cannot be told.
+      const [value, took] = yield* timed(Effect.zipRight(Deferred.succeed(job.outcome, "led"), Fiber.join(led)))
+      assert.strictEqual(value, "led")
+      atMost("the outcome of a leader that lost its connection", took, slack)
+    }))
+
+  test("R31: with onBackendError run, no second job of an id runs beside the one that runs alone when Redis is back", () =>
+    Effect.gen(function*() {
+      const server = yield* redis
+      const admin = yield* clientOf(server.url)
+      const proxy = yield* proxyTo(server)
+      const { commands, dlock, messages } = yield* serve(proxy.url)
+      yield* dlock.fanout("k", Effect.void)
+      proxy.refuse()
+      proxy.killAll()
+      const job = makeJob<string>()
+      const first = yield* Effect.fork(dlock.fanout("k", job.effect, { onBackendError: "run" }))
+      yield* until(() => job.runs() === 1)
+      proxy.accept()
+      yield* untilConnected(commands, messages)
+      const later = yield* Effect.forEach(
+        [{ onBackendError: "run" } as const, {}],
+        (options) => Effect.fork(dlock.fanout("k", job.effect, options))
+      )
+      yield* dlock.fanout("other", Effect.void)
+      assert.strictEqual(job.runs(), 1)
+      yield* Deferred.succeed(job.outcome, "alone")
+      assert.deepStrictEqual(yield* Effect.forEach([first, ...later], Fiber.join), ["alone", "alone", "alone"])
+      assert.strictEqual(job.runs(), 1)
+      // And the next one is led for all processes.
+      const next = makeJob<string>()
+      const caller = yield* Effect.fork(dlock.fanout("k", next.effect, { onBackendError: "run" }))
+      yield* until(() => admin.hget(flightKey("k", "state"), "#leader"), 2_000, (leader) => leader !== null)
+      yield* Deferred.succeed(next.outcome, "led")
+      assert.strictEqual(yield* Fiber.join(caller), "led")
     }))
 
   test("a flight leaves nothing: no key after its retention, no fiber after its end", () =>

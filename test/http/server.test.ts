@@ -4,6 +4,7 @@ import { assert, it } from "@effect/vitest"
 import { Effect, Exit, Option } from "effect"
 import { readFileSync } from "node:fs"
 import * as HttpFanout from "../../src/HttpFanout.js"
+import * as Outcome from "../../src/internal/http/outcome.js"
 import * as Request from "../../src/internal/http/request.js"
 import * as Server from "../../src/internal/http/server.js"
 import { serverSuite, withoutRedis } from "./server.js"
@@ -51,3 +52,16 @@ it("the headers that do not count are those that docs/http.md names", () => {
   // `Vary` is a header of responses.
   assert.sameMembers(named, [...HttpFanout.harmlessHeaders, "vary", "content-length"])
 })
+
+it.effect("of a header that is ignored, and that a response depends on all the same, only a hash is sent to Redis", () =>
+  Effect.gen(function*() {
+    const { has } = Request.ignoring(["Cookie"])
+    const headers = { cookie: "hush", "user-agent": "x", accept: "y" }
+    const vary = yield* Outcome.variants({ vary: "Cookie, User-Agent, Accept" }, headers, has)
+    assert.deepStrictEqual(vary.map(([name]) => name), ["cookie", "user-agent"])
+    assert.notInclude(JSON.stringify(vary), "hush")
+    const response = { vary } as Outcome.Response
+    assert.isTrue(yield* Outcome.suits(response, headers))
+    assert.isFalse(yield* Outcome.suits(response, { ...headers, cookie: "other" }))
+    assert.isFalse(yield* Outcome.suits(response, { "user-agent": "x" }))
+  }))

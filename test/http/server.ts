@@ -187,21 +187,23 @@ export const serverSuite = (world: World): void => {
 /** A Redis that nobody answers for. */
 export const withoutRedis = (): void => {
   describe("without Redis", () => {
-    it.scopedLive("a handler runs once for the callers of its process, after commandTimeout", () =>
+    it.scopedLive("a handler runs once for the callers of its process, and is not delayed by a Redis that refuses connections", () =>
       Effect.gen(function*() {
         let runs = 0
-        const app = Effect.zipRight(Effect.sync(() => void runs++), Effect.delay(text("x"), "100 millis"))
+        const app = Effect.zipRight(Effect.sync(() => void runs++), Effect.delay(text("x"), "20 millis"))
         const guarded = HttpFanout.middleware()(app)
         const runtime = yield* Effect.runtime<Dlock.Dlock>()
         const handle = HttpApp.toWebHandlerRuntime(runtime)(guarded)
-        const [took, responses] = yield* Effect.timed(
-          Effect.promise(() => Promise.all([handle(get()), handle(get()), handle(get())]))
-        )
-        assert.deepStrictEqual(responses.map(({ status }) => status), [200, 200, 200])
-        assert.strictEqual(runs, 1)
-        assert.isBelow(Duration.toMillis(took), 3_000)
+        for (const round of [1, 2, 3]) {
+          const [took, responses] = yield* Effect.timed(
+            Effect.promise(() => Promise.all([handle(get()), handle(get()), handle(get())]))
+          )
+          assert.deepStrictEqual(responses.map(({ status }) => status), [200, 200, 200])
+          assert.strictEqual(runs, round)
+          assert.isBelow(Duration.toMillis(took), 1_000)
+        }
       }).pipe(
-        Effect.provide(Dlock.layerRedis({ url: "redis://127.0.0.1:1", commandTimeout: "200 millis" })),
+        Effect.provide(Dlock.layerRedis({ url: "redis://127.0.0.1:1" })),
         Logger.withMinimumLogLevel(LogLevel.None)
       ))
   })

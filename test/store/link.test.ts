@@ -268,9 +268,24 @@ describe("a connection that is away", () => {
       yield* become("close")
       const next = yield* ask(link, "next", { patient: false })
       assert.isFalse(yield* isOver(next))
+      const patient = yield* ask(link, "patient")
       yield* fail
       assert.strictEqual((yield* failureOf(next)).outcome, "NotApplied")
+      // It had been sent, and nobody knows what became of it.
+      assert.strictEqual((yield* failureOf(call)).outcome, "Unknown")
+      assert.isFalse(yield* isOver(patient))
+    }))
+
+  it.scoped("leaves a call that was sent to the patient: the driver sends it again", () =>
+    Effect.gen(function*() {
+      const { ask, become, connection, fail } = play("ready")
+      const link = yield* Link.make(connection, commandTimeout)
+      const call = yield* ask(link, "test")
+      yield* become("close")
+      yield* fail
       assert.isFalse(yield* isOver(call))
+      yield* TestClock.adjust(commandTimeout)
+      assert.strictEqual((yield* failureOf(call)).outcome, "Unknown")
     }))
 
   it.scoped("is one that was silent in its handshake, and was destroyed", () =>

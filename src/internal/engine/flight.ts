@@ -210,3 +210,10 @@ export const nextLook = (flight: Flight): number => {
   const lease = leaseOf(flight)
   return lease ? Math.min(refreshAt, lease.deadline.at) : Infinity
 }
+
+/** They wait for nothing any more. */
+export const wakeAll = ({ callers }: Flight, landed: Effect.Effect<Landing, BackendError>): void => {
+  const woken = [...callers.values()]
+  callers.clear()
+  woken.forEach((wake) => wake(landed))
+}

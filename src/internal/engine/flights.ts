@@ -156,9 +156,9 @@ export class Flights {
     const leader = callers.find((caller) => !caller.listens) ?? callers[0]
     // Who has no caller is in no flight: `detach` ends it in the same step.
     if (leader === undefined) return
-    for (const caller of callers) caller.onRole?.(caller === leader)
     const job = leader.start()
     this.become(flight, toState(job))
+    for (const caller of callers) caller.onRole?.(caller === leader)
     job.addObserver((exit) => this.onJobEnd(flight, job, exit))
   }
 
@@ -184,12 +184,12 @@ export class Flights {
     // R32: by its own bound the server cannot show that yet, so its clock has stepped, and the bound proves nothing.
     const isStepped = landing.finishedAt > this.store.serverMillisAtMost(this.keeper.now())
     this.become(flight, { _tag: "Ended" })
-    wakeAll(flight, Effect.succeed(isStepped ? { ...landing, finishedAt: -Infinity } : landing))
+    F.wakeAll(flight, Effect.succeed(isStepped ? { ...landing, finishedAt: -Infinity } : landing))
   }
 
   fail(flight: Flight, error: BackendError): void {
     this.become(flight, { _tag: "Ended" })
-    wakeAll(flight, Effect.fail(error))
+    F.wakeAll(flight, Effect.fail(error))
   }
 
   /** R31: it goes on being renewed, if it is held, until the job has ended. */
@@ -240,8 +240,13 @@ export class Flights {
       if (landing !== undefined) this.land(flight, landing)
       else otherwise()
     }
+    // Its callers do not wait for a store that is away. The followers are told when it is back.
+    const tell = Effect.suspend(() => {
+      const patient = landing === undefined || flight.state._tag !== "Finishing"
+      return store.finish({ id, token, retentionMillis, patient, ...produced })
+    })
     options.repeater.later({
-      attempt: store.finish({ id, token, retentionMillis, ...produced }).pipe(
+      attempt: tell.pipe(
         Effect.map((accepted) => settle(() => this.land(flight, accepted ? F.own(produced) : F.nobodys))),
         Effect.catchAll((error) => {
           if (landing !== undefined && flight.state._tag === "Finishing") this.land(flight, landing)
@@ -263,7 +268,7 @@ export class Flights {
       const jobs = Array.from(this.live).flatMap((flight) => {
         const { state } = flight
         if (state._tag === "Finishing" && state.landing !== undefined) this.land(flight, state.landing)
-        wakeAll(flight, Effect.fail(Errors.closed("fanout")))
+        F.wakeAll(flight, Effect.fail(Errors.closed("fanout")))
         if (!("job" in state)) {
           this.become(flight, { _tag: "Ended" })
           if (state._tag !== "Finishing" && state._tag !== "Ended") this.leave(flight, state.token, flight.gaveUp)
@@ -275,12 +280,6 @@ export class Flights {
       return Effect.forEach(jobs, Fiber.await, { discard: true })
     })
   }
-}
-
-const wakeAll = ({ callers }: Flight, landed: Effect.Effect<Landing, BackendError>): void => {
-  const woken = [...callers.values()]
-  callers.clear()
-  woken.forEach((wake) => wake(landed))
 }
 
 export const make = (

@@ -119,7 +119,7 @@ export class RedisFlightStore implements FlightStore {
         }))
     )
 
-  readonly finish: FlightStore["finish"] = ({ id, keepMillis, payload, retentionMillis, token }) =>
+  readonly finish: FlightStore["finish"] = ({ id, keepMillis, patient, payload, retentionMillis, token }) =>
     this.runner.run(
       Scripts.finish,
       () => ({
@@ -130,7 +130,8 @@ export class RedisFlightStore implements FlightStore {
         retentionMillis: Math.ceil(retentionMillis),
         keepMillis: Math.ceil(keepMillis)
       }),
-      ([, what]) => Effect.succeed(what === "accepted")
+      ([, what]) => Effect.succeed(what === "accepted"),
+      { patient }
     )
 
   readonly refuse: FlightStore["refuse"] = ({ id, token }) =>

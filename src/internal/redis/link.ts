@@ -104,7 +104,8 @@ class LinkImpl implements Link {
       clock,
       onConnect: (at) => this.alarm.notLaterThan(at + this.timeoutMillis),
       onOpen: () => this.sendAll(),
-      onAway: (failure) => this.failIf((call) => !call.isSent && this.mayNotWait(call, failure), failure),
+      // What was sent may have been carried out, and the driver sends it again: that is worth waiting for to the patient.
+      onAway: (failure) => this.failIf((call) => call.isSent ? !call.patient : this.mayNotWait(call, failure), failure),
       onMisled: (failure) => this.failIf(() => true, failure)
     })
   }

@@ -44,7 +44,13 @@ const run = (client: Client, id: string, step: Step): Effect.Effect<unknown, unk
     case "refresh":
       return client.store.refresh([{ ...part, ttlMillis: step.ttl }])
     case "finish":
-      return client.store.finish({ ...part, payload: step.payload, retentionMillis: 60_000, keepMillis: step.keep })
+      return client.store.finish({
+        ...part,
+        payload: step.payload,
+        retentionMillis: 60_000,
+        keepMillis: step.keep,
+        patient: true
+      })
     case "leave":
       return client.store.leave(part)
     case "fetch":

@@ -34,7 +34,7 @@ export class Client {
   }
 
   finish(token: string, payload: string, { id = this.id, keep = 0, retention = long }: Terms = {}) {
-    return this.store.finish({ id, token, payload, retentionMillis: retention, keepMillis: keep })
+    return this.store.finish({ id, token, payload, retentionMillis: retention, keepMillis: keep, patient: true })
   }
 
   leave(token: string, id = this.id) {
