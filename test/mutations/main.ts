@@ -100,7 +100,8 @@ const bySuites = async (suites: ReadonlyArray<string>): Promise<string | undefin
 }
 
 /** The simulation runs the engine and the memory store, and the bookkeeping of the Redis store. No Lua. */
-const isSimulated = ({ file }: Mutation): boolean => !/redis\/(?!unanswered)|internal\/(dlock|locks|fanout)/.test(file)
+const isSimulated = ({ file }: Mutation): boolean =>
+  !/redis\/(?!unanswered)|internal\/(dlock|locks|fanout|json|tokens|http)/.test(file)
 
 const ofScripts = ["scripts", "refusals", "copies", "traces", "shortcuts", "serverClock", "subscribing"].map((name) =>
   `test/store/${name}`
@@ -108,7 +109,9 @@ const ofScripts = ["scripts", "refusals", "copies", "traces", "shortcuts", "serv
 
 /** Those that are quick and close to it come first. */
 const suitesOf = ({ file }: Mutation): ReadonlyArray<ReadonlyArray<string>> =>
-  /light|callers|fanout/.test(file)
+  /http/.test(file)
+    ? [["test/http"]]
+    : /light|callers|fanout|json/.test(file)
     ? [["test/engine/flights"], ["test/store/flights", "test/fanout"], ["test/faults/fanout"]]
     : /redis|serverClock/.test(file)
     ? [ofScripts, ["test/store"], ["test/dlock"], ["test/faults"]]

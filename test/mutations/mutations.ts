@@ -1062,4 +1062,50 @@ const lua = [
   ])
 ]
 
-export const mutations: ReadonlyArray<Mutation> = [...keeper, ...engine, ...model, ...client, ...lua]
+/** What is shared, and with whom. */
+const sharing = [
+  ...inFile("src/internal/fanout.ts", [
+    ["a job is in the scope of its caller", "R31", "Effect.exit(Effect.scoped(job))", "Effect.exit(job)"],
+    [
+      "a job holds what its caller holds",
+      "R31",
+      "Reentrancy.holdingNothing(Effect.interruptible(job))",
+      "Effect.interruptible(job)"
+    ],
+    ["what cannot be shared is kept", "R36", "Outcome.isSuccess(payload) ?", "Exit.isSuccess(exit) ?"]
+  ]),
+  ...inFile("src/internal/json.ts", [
+    ["a class with getters is JSON", "S7", "name === \"constructor\"", "name !== \"toJSON\""],
+    ["what is not enumerable is JSON", "S7", "if (Reflect.ownKeys(fields).length !== keys.length) {", "if (false) {"],
+    ["a hole in an array is JSON", "S7", "values[i] === undefined", "false"]
+  ]),
+  ...inFile("src/internal/engine/callers.ts", [
+    [
+      "a job runs alone beside a flight of all processes",
+      "R31",
+      "const found = flights.open.get(id)",
+      "const found = [flights.open.get(id)].find((one) => one?.alone === alone)"
+    ]
+  ]),
+  ...inFile("src/internal/tokens.ts", [
+    ["a late message is malformed", "R19", "token.startsWith(mark)", "token === mark"],
+    ["a forged message is late", "R19", "token.startsWith(mark)", "token.length >= mark.length"]
+  ]),
+  ...inFile("src/internal/http/request.ts", [
+    [
+      "headers do not tell requests apart",
+      "S7",
+      "JSON.stringify([told, beside, words])",
+      "JSON.stringify([beside, words])"
+    ],
+    ["a url may say that it has headers", "S7", " || /\\s/.test(url)", ""],
+    [
+      "what a response depends on and its id does not tell is written as it is",
+      "R19",
+      "value === undefined || isHarmless(name)",
+      "value === undefined || isHarmless(name) || true"
+    ]
+  ])
+]
+
+export const mutations: ReadonlyArray<Mutation> = [...keeper, ...engine, ...model, ...client, ...lua, ...sharing]
