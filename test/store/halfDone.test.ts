@@ -14,43 +14,13 @@ import * as Operations from "../../src/internal/redis/operations.js"
 import type { LockKeys, Script } from "../../src/internal/redis/script.js"
 import * as Scripts from "../../src/internal/redis/scripts.js"
 import { openClient } from "./backends.js"
-import { onKeys } from "./onKeys.js"
+import { look, refusing } from "./onKeys.js"
 
 const id = `half-done-${randomUUID()}`
 const world = { clock: `${id}:clock`, ears: `${id}:ears`, log: `${id}:log` }
 
 /** So far ahead that Redis expires nothing by itself: the walk does, by its own clock. */
 const start = Date.now() + 3_600_000
-
-/** The call of that number is refused, as by an ACL; those by `pcall` are told so. */
-const refusing = (lua: string, at: number): string =>
-  `local real, calls = redis, 0
-local function isRefused()
-  calls = calls + 1
-  return calls == ${at}
-end
-local redis = {
-  call = function(...)
-    if isRefused() then error({ err = "NOPERM refused by the test" }) end
-    return real.call(...)
-  end,
-  pcall = function(...)
-    if isRefused() then return { err = "NOPERM refused by the test" } end
-    return real.pcall(...)
-  end
-}
-${onKeys(lua, world)}`
-
-/** What each key has, and when it expires. */
-const look = `
-local all = {}
-for i, key in ipairs(KEYS) do
-  local kind = redis.call("TYPE", key).ok
-  local read = { string = { "GET" }, hash = { "HGETALL" }, zset = { "ZRANGE", 0, -1, "WITHSCORES" } }
-  local what = read[kind] and redis.call(read[kind][1], key, unpack(read[kind], 2)) or {}
-  all[i] = { what, redis.call("PEXPIRETIME", key) }
-end
-return all`
 
 const token = FastCheck.nat(7)
 const millis = FastCheck.constantFrom(50, 1_000, 30_000)
@@ -147,7 +117,7 @@ class Walk {
     const replies = (await this.client.multi()
       .del(world.log, world.clock)
       .rpush(world.clock, Math.floor(this.now / 1000), (this.now % 1000) * 1000)
-      .eval(refusing(script.lua, refusedAt), keys.length, ...keys, ...script.args(input))
+      .eval(refusing(script.lua, refusedAt, world), keys.length, ...keys, ...script.args(input))
       .lrange(world.log, 0, -1)
       .exec())!
     const [error, raw] = replies[2]!

@@ -61,6 +61,7 @@ local function put(key, command, ...)
   call(command, key, ...)
   if not isThere then call("PEXPIREAT", key, tillDigits) end
 end
+if #living > 0 then lasts = math.max(lasts, tonumber(call("ZRANGE", followers, -1, -1, "WITHSCORES")[2])) end
 if till > lasts then call("PEXPIREAT", state, tillDigits) end
 local entries, ends = { token, "d " .. joinedUntil .. " " .. nowDigits }, { tillDigits, token }
 if keep > 0 then entries[3], entries[4] = "#kept", token end

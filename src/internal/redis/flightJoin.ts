@@ -80,7 +80,8 @@ end
 local entry = read(flight, token)
 local kept = not entry and keep > 0 and flight.kept and read(flight, flight.kept)
 -- One that lies in the future is of no age: this server's clock went back.
-local age = kept and now - tonumber(kept.rest)
+local finishedAt = kept and kept.kind == "d" and tonumber(kept.rest)
+local age = finishedAt and now - finishedAt
 local payload = age and age >= 0 and age <= keep and call("HGET", flight.outcomes, flight.kept)
 local reply
 if payload then
@@ -89,7 +90,7 @@ else
   if entry then
     renew(flight, token, entry, ttl)
   elseif isLed(flight) then
-    follow(flight, token, now + ttl)
+    score(flight, flight.followers, now + ttl, token)
     write(flight, token, "f", notAfter, inbox)
   else
     lead(flight, token, notAfter, ttl)

@@ -45,6 +45,15 @@ local function reach(flight, deadline)
   end
 end
 
+-- A deadline of a token, in a key that may have been made for less, or is made now.
+local function score(flight, key, deadline, token)
+  reach(flight, deadline)
+  local till = text(flight.till)
+  local isThere = call("PEXPIREAT", key, till) == 1
+  call("ZADD", key, text(deadline), token)
+  if not isThere then call("PEXPIREAT", key, till) end
+end
+
 local function read(flight, token)
   local value = call("HGET", flight.state, token)
   if not value then return nil end
@@ -58,9 +67,8 @@ local function write(flight, token, kind, notAfter, rest)
 end
 
 local function mark(flight, token, kind, notAfter, rest, till)
-  reach(flight, till)
+  score(flight, flight.marks, till, token)
   write(flight, token, kind, notAfter, rest)
-  call("ZADD", flight.marks, text(till), token)
 end
 
 -- R36: a copy of its join must not bring it back.
@@ -119,11 +127,6 @@ local function lead(flight, token, notAfter, ttl)
   leadUntil(flight, now + ttl, ttl)
 end
 
-local function follow(flight, token, till)
-  reach(flight, till)
-  call("ZADD", flight.followers, text(till), token)
-end
-
 -- R6: never to an earlier end. What is over stays over, but for a flight that nobody leads: that a live follower leads.
 local function renew(flight, token, entry, ttl)
   if entry.kind == "l" then
@@ -132,7 +135,7 @@ local function renew(flight, token, entry, ttl)
     local ends = tonumber(call("ZSCORE", flight.followers, token) or "0")
     if ends <= now then return end
     if isLed(flight) then
-      follow(flight, token, math.max(ends, now + ttl))
+      score(flight, flight.followers, math.max(ends, now + ttl), token)
     else
       call("ZREM", flight.followers, token)
       lead(flight, token, entry.notAfter, ttl)
