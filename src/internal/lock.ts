@@ -12,6 +12,7 @@ import type * as ReadWriteLock from "../ReadWriteLock.js"
 import type { Lease } from "./engine/lease.js"
 import * as Graft from "./graft.js"
 import type { Env } from "./locks.js"
+import { named } from "./operation.js"
 import { finiteMillis } from "./options.js"
 import * as Reentrancy from "./reentrancy.js"
 
@@ -40,10 +41,10 @@ export class Handle implements Lock.Lease {
   }
 
   get release(): Effect.Effect<void, LockLostError | BackendError> {
-    return Effect.uninterruptible(Effect.suspend(() => {
+    return named("release")(Effect.uninterruptible(Effect.suspend(() => {
       this.#forget?.()
       return this.#env.engine.release(this.#lease)
-    }))
+    })))
   }
 
   get check(): Effect.Effect<void, LockLostError> {
@@ -57,13 +58,13 @@ export class Handle implements Lock.Lease {
   // Getters, so that a held lock carries no closures of its own and can still be taken apart.
   get extend() {
     return (ttl?: Duration.DurationInput): Effect.Effect<void, LockLostError | BackendError> =>
-      Effect.suspend(() => {
+      named("extend")(Effect.suspend(() => {
         if (ttl === undefined) return this.#env.engine.extend(this.#lease, this.#lease.terms.ttlMillis)
         const ttlMillis = finiteMillis("ttl", ttl)
         return Either.isLeft(ttlMillis)
           ? Effect.die(ttlMillis.left)
           : this.#env.engine.extend(this.#lease, ttlMillis.right)
-      })
+      }))
   }
 
   get guard() {
@@ -94,7 +95,7 @@ export class WriteLockImpl extends LockImpl implements ReadWriteLock.WriteLock {
 
   constructor(env: Env, lease: Lease, forget?: () => void) {
     super(env, lease, forget)
-    this.downgrade = env.engine.lower(lease, 1)
+    this.downgrade = named("downgrade")(env.engine.lower(lease, 1))
   }
 }
 

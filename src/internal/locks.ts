@@ -19,6 +19,7 @@ import * as Multi from "./engine/multi.js"
 import * as Finalizer from "./finalizer.js"
 import * as Key from "./key.js"
 import { guard, Handle, lose } from "./lock.js"
+import { named, rename } from "./operation.js"
 import * as Options from "./options.js"
 import * as Reentrancy from "./reentrancy.js"
 import type { Claim } from "./store.js"
@@ -174,7 +175,7 @@ const releaseAfter = <A, E>(
 const whenLost = (released: Effect.Effect<void, LockLostError | BackendError>): Effect.Effect<void, LockLostError> =>
   Effect.catchTag(released, "BackendError", (error) => {
     Telemetry.releaseFailures.unsafeUpdate(1, [])
-    return logWarning("A lock was not released at once; trying again in the background", error)
+    return logWarning("A lock was not released at once; trying again in the background", rename(error, "release"))
   })
 
 /** A finalizer has nobody to fail to. */
@@ -190,10 +191,11 @@ const logWarning = (what: string, error: BackendError | LockLostError): Effect.E
 /** Effect's own tracer keeps spans that nobody reads. */
 const nativeTracer = Context.get(DefaultServices.liveServices, Tracer.Tracer)
 
-/** One span for a public operation, where somebody collects spans. */
+/** A public operation: its errors have its name, and it is one span where somebody collects spans. */
 export const span =
-  (operation: string, key: unknown) => <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-    Effect.withFiberRuntime((fiber) =>
+  (operation: string, key: unknown) => <A, E, R>(called: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => {
+    const effect = named(operation)(called)
+    return Effect.withFiberRuntime((fiber) =>
       fiber.currentTracer === nativeTracer
         ? effect
         // SAFETY: `withSpan` takes the span out of the requirements, and no effect here has one there.
@@ -202,6 +204,7 @@ export const span =
           captureStackTrace: false
         }) as Effect.Effect<A, E, R>
     )
+  }
 
 /** The fiber goes on inside what it has taken for its scope: to be used last, as a span would end that with itself. */
 export const goOnInside =

@@ -19,7 +19,7 @@ export const ask = (
   Effect.uninterruptibleMask((restore) => {
     let flight: Flight | undefined
     const landed = Effect.async<Landing, BackendError>((resume) => {
-      if (flights.closed) resume(Effect.fail(Errors.closed("fanout")))
+      if (flights.closed) resume(Effect.fail(Errors.closed("join")))
       else flight = attach(flights, id, caller, resume, alone)
     })
     // One frame on the stack of each caller, and no more: there may be thousands.

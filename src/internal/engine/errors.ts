@@ -53,5 +53,5 @@ export const unheard = (): BackendError =>
 export const ofCause = (cause: Cause.Cause<BackendError>): BackendError =>
   Option.getOrElse(
     Cause.failureOption(cause),
-    () => backendError("fanout", "Unreachable", "Unknown", Cause.pretty(cause))
+    () => backendError("join", "Unreachable", "Unknown", Cause.pretty(cause))
   )

@@ -120,7 +120,7 @@ export class Flights {
     const now = this.keeper.now()
     flight.late = Late.after(flight.late, sentAt, now, answer)
     if (Late.isInVain(flight.late, now, this.options.commandTimeoutMillis)) {
-      this.fail(flight, Errors.tooSlow(flight.ttlMillis, "the round trip to Redis", flight.late.tookMillis, "fanout"))
+      this.fail(flight, Errors.tooSlow(flight.ttlMillis, "the round trip to Redis", flight.late.tookMillis, "join"))
       return this.leave(flight, token)
     }
     switch (answer._tag) {
@@ -268,7 +268,7 @@ export class Flights {
       const jobs = Array.from(this.live).flatMap((flight) => {
         const { state } = flight
         if (state._tag === "Finishing" && state.landing !== undefined) this.land(flight, state.landing)
-        F.wakeAll(flight, Effect.fail(Errors.closed("fanout")))
+        F.wakeAll(flight, Effect.fail(Errors.closed("join")))
         if (!("job" in state)) {
           this.become(flight, { _tag: "Ended" })
           if (state._tag !== "Finishing" && state._tag !== "Ended") this.leave(flight, state.token, flight.gaveUp)

@@ -74,7 +74,7 @@ const unreachable = (words: string, error?: unknown): Failure => ({
 const after = (error: Error | undefined): string => error === undefined ? "" : `: ${explained(error)}`
 
 const tlsHint = ({ options }: Client): string =>
-  options.tls ? ". The connection is to use TLS (rediss://): does that port speak it?" : ""
+  options.tls ? ". It is to use TLS (rediss://), which that port may not speak" : ""
 
 /** An attempt to connect has failed. */
 export const cannotConnect = (client: Client, error: Error | undefined, wasConnected: boolean): Failure => {
@@ -152,7 +152,9 @@ export const unreadable = (command: string, reply: unknown): Failure =>
     : {
       reason: "Refused",
       outcome: "Unknown",
-      cause: new Error(`the reply to ${command} was ${shapeOf(reply)}. Does a reply transformer or a proxy change it?`)
+      cause: new Error(
+        `the reply to ${command} was ${shapeOf(reply)}. A reply transformer or a proxy may have changed it`
+      )
     }
 
 const shapeOf = (reply: unknown): string => {

@@ -73,7 +73,7 @@ return { text(now), lock.unsettled and { 1 } or {}, reply }`
  * @internal
  */
 export const inspect = script({
-  name: "inspect",
+  name: "look",
   keys: (input: { readonly lock: LockKeys }) => [...input.lock],
   args: () => [],
   reply: () =>
