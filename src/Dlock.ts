@@ -24,6 +24,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
+import type * as Option from "effect/Option"
 import type * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type {
@@ -123,15 +124,20 @@ export interface Service {
     options?: Lock.Options
   ) => Effect.Effect<Lock.Lock, LockAcquisitionError | BackendError | InvalidKeyError, Scope.Scope>
   readonly withLock: <A, E, R>(
-    effect: Effect.Effect<A, E, R>,
+    self: Lock.Body<Lock.Lock, A, E, R>,
     key: string,
     options?: Lock.Options
   ) => Effect.Effect<A, E | LockAcquisitionError | LockLostError | BackendError | InvalidKeyError, R>
+  readonly withLockIfAvailable: <A, E, R>(
+    self: Lock.Body<Lock.Lock, A, E, R>,
+    key: string,
+    options?: Lock.Options
+  ) => Effect.Effect<Option.Option<A>, E | LockLostError | BackendError | InvalidKeyError, R>
   readonly multi: (
     keys: ReadonlyArray<string | ReadonlyArray<string>>
   ) => Effect.Effect<Lock.MultiLock, MultiLockError | BackendError | InvalidKeyError, Scope.Scope>
   readonly withMulti: <A, E, R>(
-    effect: Effect.Effect<A, E, R>,
+    self: Lock.Body<Lock.MultiLock, A, E, R>,
     keys: string | ReadonlyArray<string>,
     options?: Lock.Options
   ) => Effect.Effect<A, E | MultiLockError | LockLostError | BackendError | InvalidKeyError, R>
@@ -145,7 +151,7 @@ export interface Service {
   ) => Effect.Effect<ReadWriteLock.ReadWriteLock, InvalidKeyError>
   readonly singleton: <A, E, R>(
     key: string,
-    effect: Effect.Effect<A, E, R>,
+    self: Lock.Body<Lock.Lock, A, E, R>,
     options?: Singleton.Options
   ) => Effect.Effect<A, E | LockAcquisitionError | BackendError | InvalidKeyError, R>
   readonly fanout: <A, E, R>(
@@ -162,7 +168,10 @@ export interface Service {
     LockAcquisitionError | BackendError | InvalidKeyError,
     Exclude<R, Scope.Scope> | Scope.Scope
   >
-  readonly inspect: (key: string, kind?: Kind) => Effect.Effect<Inspection, BackendError | InvalidKeyError>
+  readonly inspect: <K extends Kind = "lock">(
+    key: string,
+    kind?: K
+  ) => Effect.Effect<Inspection<K>, BackendError | InvalidKeyError>
   readonly forceRelease: (key: string, kind?: Kind) => Effect.Effect<number, BackendError | InvalidKeyError>
   readonly askRelease: (key: string, kind?: Kind) => Effect.Effect<number, BackendError | InvalidKeyError>
 }
@@ -178,7 +187,7 @@ export {
 } from "./internal/tag.js"
 
 export { fanout, push } from "./Fanout.js"
-export { lock, multi, once, withLock, withMulti } from "./Lock.js"
+export { lock, multi, once, withLock, withLockIfAvailable, withMulti } from "./Lock.js"
 
 export { askRelease, forceRelease, inspect } from "./Operations.js"
 
@@ -254,10 +263,40 @@ export const layerRedis = (
   )
 
 /**
+ * `layerRedis`, with options from `Config`.
+ *
+ * @example
+ * ```ts
+ * import { Config } from "effect"
+ * import { Dlock } from "effect-dlock"
+ *
+ * export const DlockLive = Dlock.layerRedisConfig({
+ *   url: Config.redacted("REDIS_URL"),
+ *   prefix: Config.string("LOCK_PREFIX").pipe(Config.withDefault("shop"))
+ * })
+ * ```
+ *
+ * @since 0.1.0
+ * @category Layers
+ */
+export const layerRedisConfig = (
+  options: Config.Config.Wrap<Options & Pick<RedisLayer.Options, "url">>
+): Layer.Layer<Dlock, BackendError | ConfigError> => Layer.unwrapEffect(Effect.map(Config.unwrap(options), layerRedis))
+
+/**
  * The service in this process alone, without Redis: the same semantics, driven by Effect's `Clock`. For tests (with
  * `TestClock`) and for a single process.
  *
  * @since 0.1.0
  * @category Layers
  */
-export const layerMemory: Layer.Layer<Dlock> = Layer.scoped(Dlock, Effect.suspend(() => internal.makeMemory({})))
+export const layerMemory: Layer.Layer<Dlock> = Layer.suspend(() => layerMemoryOptions({}))
+
+/**
+ * `layerMemory`, with options.
+ *
+ * @since 0.1.0
+ * @category Layers
+ */
+export const layerMemoryOptions = (options: Options): Layer.Layer<Dlock> =>
+  Layer.scoped(Dlock, Effect.suspend(() => internal.makeMemory(options)))

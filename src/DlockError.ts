@@ -22,6 +22,7 @@ import * as Schema from "effect/Schema"
  *   code around it holds (see `Lock.lock`). The last two do not pass by themselves: fix the call, and do not retry it.
  * - `holder`: the `metadata` of the holder whose lease ends first, when it gave one.
  * - `retryAfter`: when that lease would end if it were not renewed. A hint, not a promise; absent when it is not known.
+ * - `permits`, `requested`: how many there are, and how many the call asks for; of `OverLimit` only.
  * - `waited`: how long this call has waited.
  *
  * @since 0.1.0
@@ -33,6 +34,8 @@ export class LockAcquisitionError
     reason: Schema.Literal("Held", "Timeout", "OverLimit", "Reentrant"),
     holder: Schema.optionalWith(Schema.String, { exact: true }),
     retryAfter: Schema.optionalWith(Schema.DurationFromMillis, { exact: true }),
+    permits: Schema.optionalWith(Schema.Number, { exact: true }),
+    requested: Schema.optionalWith(Schema.Number, { exact: true }),
     waited: Schema.DurationFromMillis
   })
 {
@@ -49,7 +52,10 @@ export class LockAcquisitionError
         return `"${shorten(this.key)}" was still held${by} after waiting ${Duration.format(this.waited)}. ` +
           "Try again later, or give it a longer `wait`."
       case "OverLimit":
-        return `"${shorten(this.key)}" has fewer permits than were asked for. Ask for fewer.`
+        return this.permits === undefined || this.requested === undefined
+          ? `Semaphore "${shorten(this.key)}" has fewer permits than were requested.`
+          : `Semaphore "${shorten(this.key)}" has ${count(this.permits, "permit")}; ` +
+            `${this.requested} were requested.`
       case "Reentrant":
         return `"${
           shorten(this.key)
@@ -233,5 +239,7 @@ const keyBecause: Record<InvalidKeyError["reason"], string> = {
   NotAString: "it is not a string",
   NotWellFormed: "it has a lone surrogate, which UTF-8 cannot carry. Encode it first"
 }
+
+const count = (n: number, what: string): string => `${n} ${what}${n === 1 ? "" : "s"}`
 
 const shorten = (key: string): string => key.length <= 64 ? key : `${key.slice(0, 61)}...`

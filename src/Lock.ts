@@ -8,8 +8,9 @@
  * @since 0.1.0
  */
 import type * as Duration from "effect/Duration"
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
 import { dual } from "effect/Function"
+import type * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type {
   BackendError,
@@ -18,6 +19,7 @@ import type {
   LockLostError,
   MultiLockError
 } from "./DlockError.js"
+import { isBody } from "./internal/dual.js"
 import type { Dlock } from "./internal/tag.js"
 import { withDlock } from "./internal/tag.js"
 
@@ -92,6 +94,14 @@ export interface MultiLock extends Lease {
   /** The fencing token of each key. */
   readonly fencingTokens: ReadonlyMap<string, number>
 }
+
+/**
+ * What runs under a lock: an effect, or a function of the handle that gives one.
+ *
+ * @since 0.1.0
+ * @category Models
+ */
+export type Body<L, A, E, R> = Effect.Effect<A, E, R> | ((lock: L) => Effect.Effect<A, E, R>)
 
 /**
  * An option that can only be a mistake is a defect (a `TypeError` that names it): `ttl` and `maxHold` must be from 10 ms to 365
@@ -178,7 +188,8 @@ export const lock = (
   withDlock((dlock) => dlock.lock(key, options))
 
 /**
- * Acquires the lock, waiting in order of arrival; runs the effect; releases.
+ * Acquires the lock, waiting in order of arrival; runs the effect; releases. Instead of an effect it takes a function of
+ * the handle, too, for an effect that needs its fencing token.
  *
  * When the lease is lost the effect is interrupted, and the result fails with `LockLostError`: before another process can
  * get the lock, unless this one was paused.
@@ -199,7 +210,9 @@ export const lock = (
  *     Dlock.withLock(`customer:${customer}`, { ttl: "5 seconds", wait: "2 seconds" })
  *   )
  *
- * Effect.runPromise(charge("42").pipe(Effect.provide(Dlock.layerMemory)))
+ * const write = Dlock.withLock((lock) => Effect.log(`writing with fencing token ${lock.fencingToken}`), "prices")
+ *
+ * Effect.runPromise(Effect.zipRight(charge("42"), write).pipe(Effect.provide(Dlock.layerMemory)))
  * ```
  *
  * @since 0.1.0
@@ -207,17 +220,52 @@ export const lock = (
  */
 export const withLock: {
   (key: string, options?: Options): <A, E, R>(
-    self: Effect.Effect<A, E, R>
+    self: Body<Lock, A, E, R>
   ) => Effect.Effect<A, E | LockAcquisitionError | LockLostError | BackendError | InvalidKeyError, R | Dlock>
   <A, E, R>(
-    self: Effect.Effect<A, E, R>,
+    self: Body<Lock, A, E, R>,
     key: string,
     options?: Options
   ): Effect.Effect<A, E | LockAcquisitionError | LockLostError | BackendError | InvalidKeyError, R | Dlock>
 } = dual(
-  (args) => Effect.isEffect(args[0]),
-  <A, E, R>(self: Effect.Effect<A, E, R>, key: string, options?: Options) =>
+  (args) => isBody(args[0]),
+  <A, E, R>(self: Body<Lock, A, E, R>, key: string, options?: Options) =>
     withDlock((dlock) => dlock.withLock(self, key, options))
+)
+
+/**
+ * As `withLock`, if the lock is free and nobody waits for it, whatever `options.wait` says. Otherwise the result is `None`,
+ * and the effect does not run.
+ *
+ * @example
+ * ```ts
+ * import { Effect, Option } from "effect"
+ * import { Dlock } from "effect-dlock"
+ *
+ * const program = Effect.log("the nightly report").pipe(
+ *   Dlock.withLockIfAvailable("nightly-report"),
+ *   Effect.flatMap((ran) => Option.isNone(ran) ? Effect.log("another process does it") : Effect.void)
+ * )
+ *
+ * Effect.runPromise(program.pipe(Effect.provide(Dlock.layerMemory)))
+ * ```
+ *
+ * @since 0.1.0
+ * @category Combinators
+ */
+export const withLockIfAvailable: {
+  (key: string, options?: Options): <A, E, R>(
+    self: Body<Lock, A, E, R>
+  ) => Effect.Effect<Option.Option<A>, E | LockLostError | BackendError | InvalidKeyError, R | Dlock>
+  <A, E, R>(
+    self: Body<Lock, A, E, R>,
+    key: string,
+    options?: Options
+  ): Effect.Effect<Option.Option<A>, E | LockLostError | BackendError | InvalidKeyError, R | Dlock>
+} = dual(
+  (args) => isBody(args[0]),
+  <A, E, R>(self: Body<Lock, A, E, R>, key: string, options?: Options) =>
+    withDlock((dlock) => dlock.withLockIfAvailable(self, key, options))
 )
 
 /**
@@ -254,7 +302,7 @@ export const multi = (
   withDlock((dlock) => dlock.multi(keys))
 
 /**
- * Takes all the keys, waiting for them; runs the effect; gives them back. `options.wait` is one limit for all of them.
+ * Takes all the keys, waiting for them; runs the effect, or what a function of the handle gives; gives them back. `options.wait` is one limit for all of them.
  *
  * When they are not all free at once, they are waited for one after the other, in one order that all processes keep. So
  * two calls with overlapping keys cannot wait for each other for ever, and both keep their places in each queue.
@@ -266,15 +314,15 @@ export const multi = (
  */
 export const withMulti: {
   (keys: string | ReadonlyArray<string>, options?: Options): <A, E, R>(
-    self: Effect.Effect<A, E, R>
+    self: Body<MultiLock, A, E, R>
   ) => Effect.Effect<A, E | MultiLockError | LockLostError | BackendError | InvalidKeyError, R | Dlock>
   <A, E, R>(
-    self: Effect.Effect<A, E, R>,
+    self: Body<MultiLock, A, E, R>,
     keys: string | ReadonlyArray<string>,
     options?: Options
   ): Effect.Effect<A, E | MultiLockError | LockLostError | BackendError | InvalidKeyError, R | Dlock>
 } = dual(
-  (args) => Effect.isEffect(args[0]),
-  <A, E, R>(self: Effect.Effect<A, E, R>, keys: string | ReadonlyArray<string>, options?: Options) =>
+  (args) => isBody(args[0]),
+  <A, E, R>(self: Body<MultiLock, A, E, R>, keys: string | ReadonlyArray<string>, options?: Options) =>
     withDlock((dlock) => dlock.withMulti(self, keys, options))
 )

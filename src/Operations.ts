@@ -18,33 +18,66 @@ import { withDlock } from "./internal/tag.js"
 export type Kind = "lock" | "semaphore" | "readWriteLock"
 
 /**
- * A key at one moment. A lock is one permit of one; a writer holds all permits of a read-write lock.
+ * One that holds a key. `remaining` is the time to the end of its lease, unless that is renewed; `metadata` is empty when it
+ * gave none.
  *
  * @since 0.1.0
  * @category Models
  */
-export interface Inspection {
+export interface Holder {
+  readonly fencingToken: number
+  readonly remaining: Duration.Duration
+  readonly metadata: string
+}
+
+/**
+ * A lock, which has one permit, or a semaphore, at one moment.
+ *
+ * @since 0.1.0
+ * @category Models
+ */
+export interface PermitsInspection {
   readonly key: string
-  readonly kind: Kind
+  readonly kind: "lock" | "semaphore"
   /** How many permits there are, by the latest that asked; and how many of them are out. */
   readonly permits: number
   readonly used: number
   /**
-   * In the order of their grants. `permits` is what it holds, and `of` how many there are by its own process: if that differs, the processes disagree.
-   * `remaining` is the time to the end of the lease, if it is not renewed; `metadata` is empty when none was given.
+   * In the order of their grants. `permits` is what it holds, and `of` how many there are by its own process: if that
+   * differs, the processes disagree.
    */
-  readonly holders: ReadonlyArray<{
-    readonly fencingToken: number
-    readonly permits: number
-    readonly of: number
-    readonly remaining: Duration.Duration
-    readonly metadata: string
-  }>
+  readonly holders: ReadonlyArray<Holder & { readonly permits: number; readonly of: number }>
   /** How many wait. */
   readonly waiting: number
   /** The highest fencing token given out so far; 0 when none is remembered. */
   readonly lastFencingToken: number
 }
+
+/**
+ * A read-write lock at one moment.
+ *
+ * @since 0.1.0
+ * @category Models
+ */
+export interface ReadWriteInspection {
+  readonly key: string
+  readonly kind: "readWriteLock"
+  readonly writer: Holder | undefined
+  /** In the order of their grants. */
+  readonly readers: ReadonlyArray<Holder>
+  /** How many wait, to read or to write. */
+  readonly waiting: number
+  /** The highest fencing token given out so far; 0 when none is remembered. */
+  readonly lastFencingToken: number
+}
+
+/**
+ * A key at one moment.
+ *
+ * @since 0.1.0
+ * @category Models
+ */
+export type Inspection<K extends Kind = Kind> = K extends "readWriteLock" ? ReadWriteInspection : PermitsInspection
 
 /**
  * Who holds the key now, for how long, and how many wait. It may have changed by the time it is read. The kind defaults to
@@ -53,10 +86,10 @@ export interface Inspection {
  * @since 0.1.0
  * @category Operations
  */
-export const inspect = (
+export const inspect = <K extends Kind = "lock">(
   key: string,
-  kind?: Kind
-): Effect.Effect<Inspection, BackendError | InvalidKeyError, Dlock> => withDlock((dlock) => dlock.inspect(key, kind))
+  kind?: K
+): Effect.Effect<Inspection<K>, BackendError | InvalidKeyError, Dlock> => withDlock((dlock) => dlock.inspect(key, kind))
 
 /**
  * Takes the key from all who hold it now, and says how many that were. The holder is told at once and its

@@ -46,13 +46,13 @@ export interface ReadWriteLock {
   readonly read: Effect.Effect<Lock.Lock, LockAcquisitionError | BackendError, Scope.Scope>
   /** Held to write until the scope closes. */
   readonly write: Effect.Effect<WriteLock, LockAcquisitionError | BackendError, Scope.Scope>
-  /** Runs the effect as a reader, and interrupts it when the lease is lost. */
+  /** Runs the effect, or what a function of the handle gives, as a reader. Interrupts it when the lease is lost. */
   readonly withRead: <A, E, R>(
-    effect: Effect.Effect<A, E, R>
+    self: Lock.Body<Lock.Lock, A, E, R>
   ) => Effect.Effect<A, E | LockAcquisitionError | BackendError | LockLostError, R>
-  /** Runs the effect as the only one, and interrupts it when the lease is lost. */
+  /** Runs the effect, or what a function of the handle gives, as the only one. Interrupts it when the lease is lost. */
   readonly withWrite: <A, E, R>(
-    effect: Effect.Effect<A, E, R>
+    self: Lock.Body<WriteLock, A, E, R>
   ) => Effect.Effect<A, E | LockAcquisitionError | BackendError | LockLostError, R>
 }
 

@@ -38,13 +38,16 @@ export interface Semaphore {
   readonly tryTake: (
     permits?: number
   ) => Effect.Effect<Option.Option<Lock.Lock>, LockAcquisitionError | BackendError, Scope.Scope>
-  /** Takes permits, waiting for them; runs the effect; gives them back. Interrupts the effect when their lease is lost. */
+  /**
+   * Takes permits, waiting for them; runs the effect, or what a function of the handle gives; gives them back. Interrupts
+   * the effect when their lease is lost.
+   */
   readonly withPermits: (permits: number) => <A, E, R>(
-    effect: Effect.Effect<A, E, R>
+    self: Lock.Body<Lock.Lock, A, E, R>
   ) => Effect.Effect<A, E | LockAcquisitionError | BackendError | LockLostError, R>
   /** The same if the permits are free and nobody waits. Otherwise `None`, and the effect does not run. */
   readonly withPermitsIfAvailable: (permits: number) => <A, E, R>(
-    effect: Effect.Effect<A, E, R>
+    self: Lock.Body<Lock.Lock, A, E, R>
   ) => Effect.Effect<Option.Option<A>, E | LockAcquisitionError | BackendError | LockLostError, R>
   /** How many could be taken now: none while others wait. It may have changed by the time it is read. */
   readonly available: Effect.Effect<number, BackendError>

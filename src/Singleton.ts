@@ -8,6 +8,7 @@ import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import type * as SubscriptionRef from "effect/SubscriptionRef"
 import type { BackendError, InvalidKeyError, LockAcquisitionError } from "./DlockError.js"
+import { keyFirst } from "./internal/dual.js"
 import type { Dlock } from "./internal/tag.js"
 import { withDlock } from "./internal/tag.js"
 import type * as Lock from "./Lock.js"
@@ -46,7 +47,7 @@ export interface Options extends Pick<Lock.Options, "ttl" | "wait" | "reentrant"
 }
 
 /**
- * Waits to be the only one, in order of arrival, and runs the effect. When the lease is lost, the effect is interrupted
+ * Waits to be the only one, in order of arrival, and runs the effect, or what a function of the handle gives. When the lease is lost, the effect is interrupted
  * before another process can start it, and this one queues again. Ends as the effect ends, and then another process that
  * waits runs it; so what is to go on for ever should not end.
  *
@@ -82,9 +83,15 @@ export interface Options extends Pick<Lock.Options, "ttl" | "wait" | "reentrant"
  * @since 0.1.0
  * @category Combinators
  */
-export const singleton = <A, E, R>(
-  key: string,
-  effect: Effect.Effect<A, E, R>,
-  options?: Options
-): Effect.Effect<A, E | LockAcquisitionError | BackendError | InvalidKeyError, R | Dlock> =>
-  withDlock((dlock) => dlock.singleton(key, effect, options))
+export const singleton: {
+  (key: string, options?: Options): <A, E, R>(
+    self: Lock.Body<Lock.Lock, A, E, R>
+  ) => Effect.Effect<A, E | LockAcquisitionError | BackendError | InvalidKeyError, R | Dlock>
+  <A, E, R>(
+    key: string,
+    self: Lock.Body<Lock.Lock, A, E, R>,
+    options?: Options
+  ): Effect.Effect<A, E | LockAcquisitionError | BackendError | InvalidKeyError, R | Dlock>
+} = keyFirst((key, self: Lock.Body<Lock.Lock, unknown, unknown, unknown>, options: Options | undefined) =>
+  withDlock((dlock) => dlock.singleton(key, self, options))
+)

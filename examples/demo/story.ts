@@ -17,7 +17,7 @@ const untilTold = 60_000
 const ttl = `${ttlMillis / 1000} s`
 
 /** Asks Redis again and again. `prepare` runs before each look. */
-const inspectUntil = (what: string, prepare: () => (lock: Dlock.Inspection) => boolean) =>
+const inspectUntil = (what: string, prepare: () => (lock: Dlock.Inspection<"lock">) => boolean) =>
   Effect.suspend(() => {
     const fits = prepare()
     return Effect.map(Dlock.inspect(lockKey), fits)

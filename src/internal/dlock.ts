@@ -4,18 +4,27 @@ import * as Effect from "effect/Effect"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type * as Dlock from "../Dlock.js"
-import type { BackendError, InvalidKeyError, MultiLockError } from "../DlockError.js"
+import type { MultiLockError } from "../DlockError.js"
 import type * as Lock from "../Lock.js"
-import type { Engine } from "./engine/engine.js"
 import * as Flights from "./engine/flights.js"
 import * as EngineModule from "./engine/make.js"
 import * as Fanout from "./fanout.js"
 import type { Stores } from "./flightStore.js"
-import * as Key from "./key.js"
 import { LockImpl, MultiLockImpl } from "./lock.js"
 import type { Env, Keys } from "./locks.js"
-import { goOnInside, guarded, multiRequestOf, orDie, requestOf, retrying, scoped, span } from "./locks.js"
+import {
+  goOnInside,
+  guarded,
+  guardedIfAvailable,
+  multiRequestOf,
+  orDie,
+  requestOf,
+  retrying,
+  scoped,
+  span
+} from "./locks.js"
 import * as Memory from "./memory/store.js"
+import * as Operations from "./operations.js"
 import * as Options from "./options.js"
 import * as Outcome from "./outcome.js"
 import * as ReadWriteLock from "./readWriteLock.js"
@@ -24,7 +33,7 @@ import * as RedisStore from "./redis/store.js"
 import type * as Reentrancy from "./reentrancy.js"
 import * as Semaphore from "./semaphore.js"
 import * as Singleton from "./singleton.js"
-import type { Claim, Store } from "./store.js"
+import type { Claim } from "./store.js"
 import * as Tokens from "./tokens.js"
 
 const defaults = { prefix: "dlock", ttl: "10 seconds", commandTimeout: "5 seconds", maxPayloadBytes: 2 ** 20 } as const
@@ -112,61 +121,30 @@ export const make = (
     return {
       once: (key, callOptions) => once(key, callOptions).pipe(span("once", key), goOnInside(env)),
       lock: (key, callOptions) => lock(key, callOptions).pipe(span("lock", key), goOnInside(env)),
-      withLock: (effect, key, callOptions) =>
-        Effect.flatMap(requestOf(env, claimOf(key), callOptions, true), (asked) => guarded(env, asked, effect))
+      withLock: (body, key, callOptions) =>
+        Effect.flatMap(requestOf(env, claimOf(key), callOptions, true), (asked) => guarded(env, asked, body, LockImpl))
           .pipe(span("withLock", key)),
+      withLockIfAvailable: (body, key, callOptions) =>
+        Effect.flatMap(
+          requestOf(env, claimOf(key), callOptions, false),
+          (asked) => guardedIfAvailable(env, asked, body, LockImpl)
+        ).pipe(span("withLockIfAvailable", key)),
       multi: (keys) => multi(keys).pipe(span("multi", keys), goOnInside(env)),
-      withMulti: (effect, keys, callOptions) =>
-        Effect.flatMap(multiRequestOf(env, [keys], callOptions, true), (asked) => guarded(env, asked, effect)).pipe(
-          span("withMulti", keys)
-        ),
-      semaphore: (key, callOptions) => Semaphore.make(env, key, callOptions),
+      withMulti: (body, keys, callOptions) =>
+        Effect.flatMap(multiRequestOf(env, [keys], callOptions, true), (asked) =>
+          guarded(env, asked, body, MultiLockImpl)).pipe(
+            span("withMulti", keys)
+          ),
+      semaphore: (key, callOptions) =>
+        Semaphore.make(env, key, callOptions),
       readWriteLock: (key, callOptions) => ReadWriteLock.make(env, key, callOptions),
-      singleton: (key, effect, callOptions) =>
-        Singleton.run(env, key, effect, callOptions).pipe(span("singleton", key)),
+      singleton: (key, body, callOptions) => Singleton.run(env, key, body, callOptions).pipe(span("singleton", key)),
       fanout: (id, job, callOptions) => fanout(id, job, callOptions).pipe(span("fanout", id)),
       push: (id, onCompleted, callOptions) => push(id, onCompleted, callOptions).pipe(span("push", id)),
-      inspect: (key, kind) => inspect(store, key, kind).pipe(span("inspect", key)),
-      forceRelease: (key, kind) => revoke(engine, key, kind, false).pipe(span("forceRelease", key)),
-      askRelease: (key, kind) => revoke(engine, key, kind, true).pipe(span("askRelease", key))
+      inspect: (key, kind) => Operations.inspect(store, key, kind).pipe(span("inspect", key)),
+      forceRelease: (key, kind = "lock") => Operations.revoke(engine, key, kind, false).pipe(span("forceRelease", key)),
+      askRelease: (key, kind = "lock") => Operations.revoke(engine, key, kind, true).pipe(span("askRelease", key))
     }
   })
 
 const claimOf = (key: string): Claim => ({ kind: "lock", key, permits: 1, limit: 1 })
-
-const inspect = (
-  store: Store,
-  key: string,
-  kind: Key.LeaseKind = "lock"
-): Effect.Effect<Dlock.Inspection, BackendError | InvalidKeyError> =>
-  Effect.flatMap(Key.validate(key), (key) =>
-    Effect.map(store.inspect({ kind, key }), (found) => ({
-      key,
-      kind,
-      permits: found.limit,
-      used: found.used,
-      waiting: found.waiting,
-      lastFencingToken: found.lastFence,
-      holders: found.holders.map(({ fence, limit, metadata, permits, remainingMillis }) => ({
-        fencingToken: fence,
-        permits,
-        of: limit,
-        remaining: Duration.millis(remainingMillis),
-        metadata
-      })).sort((a, b) => a.fencingToken - b.fencingToken)
-    })))
-
-/** What is granted after it looked is not touched (R17). */
-const revoke = (
-  { keeper, store }: Engine,
-  key: string,
-  kind: Key.LeaseKind = "lock",
-  asks: boolean
-): Effect.Effect<number, BackendError | InvalidKeyError> =>
-  Effect.flatMap(inspect(store, key, kind), ({ holders }) => {
-    const fence = Math.max(0, ...holders.map((holder) => holder.fencingToken))
-    return Effect.map(store.revoke({ kind, key }, fence, asks), ({ answer, unsettled }) => {
-      keeper.options.settle(unsettled)
-      return answer
-    })
-  })

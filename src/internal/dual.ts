@@ -1,18 +1,15 @@
-/** What Effect's `dual` is for functions that take their subject first, for those that take a key before it. */
+/** What Effect's `dual` is for functions whose subject is an effect, or a function that gives one. */
 import * as Effect from "effect/Effect"
 
-/** `f(key, effect, options)`, and piped: `effect.pipe(f(key, options))`. */
-export const keyFirst = <Overloads, Options>(
-  body: <A, E, R>(
-    key: string,
-    effect: Effect.Effect<A, E, R>,
-    options: Options | undefined
-  ) => Effect.Effect<unknown, unknown, unknown>
+/** A tag is an effect, and a class besides. */
+export const isBody = (u: unknown): boolean => Effect.isEffect(u) || typeof u === "function"
+
+/** `f(key, body, options)`, and piped: `body.pipe(f(key, options))`. */
+export const keyFirst = <Overloads, Options, Body = Effect.Effect<unknown, unknown, unknown>>(
+  run: (key: string, body: Body, options: Options | undefined) => Effect.Effect<unknown, unknown, unknown>
 ): Overloads => {
-  const either = (key: string, second?: Effect.Effect<unknown, unknown, unknown> | Options, third?: Options) =>
-    Effect.isEffect(second)
-      ? body(key, second, third)
-      : (effect: Effect.Effect<unknown, unknown, unknown>) => body(key, effect, second)
-  // SAFETY: the overloads say which of the two it is, and give `body` its types.
+  const either = (key: string, second: Body & Options, third?: Options) =>
+    isBody(second) ? run(key, second, third) : (body: Body) => run(key, body, second)
+  // SAFETY: the overloads say which of the two it is, and give `run` its types.
   return either as Overloads
 }

@@ -115,6 +115,9 @@ export class MultiLockImpl extends Handle implements Lock.MultiLock {
 
 const fencesOf = ({ state }: Lease): ReadonlyArray<number> => state._tag === "Held" ? state.fences : []
 
+export const effectOf = <L, A, E, R>(body: Lock.Body<L, A, E, R>, handle: () => L): Effect.Effect<A, E, R> =>
+  Effect.isEffect(body) ? body : Effect.suspend(() => body(handle()))
+
 /**
  * Runs the effect in a fiber of its own if the lease is still in force, interrupts that when the lease ends, and tells of
  * the loss whatever came of it. The check comes last: an effect that blocked the event loop past the deadline ends before

@@ -6,6 +6,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import type * as Exit from "effect/Exit"
+import type * as Option from "effect/Option"
 import type * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
 import * as Tracer from "effect/Tracer"
@@ -18,7 +19,7 @@ import type { Lease } from "./engine/lease.js"
 import * as Multi from "./engine/multi.js"
 import * as Finalizer from "./finalizer.js"
 import * as Key from "./key.js"
-import { guard, Handle, lose } from "./lock.js"
+import { effectOf, guard, Handle, lose } from "./lock.js"
 import { named, rename } from "./operation.js"
 import * as Options from "./options.js"
 import * as Reentrancy from "./reentrancy.js"
@@ -60,13 +61,11 @@ export const requestOf = (
   claim: Claim,
   options: Lock.Options | undefined,
   waits: boolean
-): Effect.Effect<Asked<LockAcquisitionError>, InvalidKeyError | LockAcquisitionError> => {
+): Effect.Effect<Asked<LockAcquisitionError>, InvalidKeyError> => {
   const valid = Key.validate(claim.key)
   if (Either.isLeft(valid)) return Effect.fail(valid.left)
   const decoded = decode(env, options)
   if (Either.isLeft(decoded)) return Effect.die(decoded.left)
-  // Nobody could ever grant it.
-  if (claim.permits > claim.limit) return Effect.fail(Errors.notAcquired(claim.key, "OverLimit", Duration.zero))
   return Effect.succeed({
     claims: [claim],
     ...manner(waits, decoded.right),
@@ -104,6 +103,9 @@ export const multiRequestOf = (
   })
 }
 
+/** The handle of what is held. `forget` takes its finalizer out of its scope. */
+export type Held<L> = new(env: Env, lease: Lease, forget?: () => void) => L
+
 /** Fails where waiting for it would be waiting for itself, before anything is sent. */
 export const unlessReentrant = <A, E, R, F>(
   { realm }: Env,
@@ -132,11 +134,11 @@ const acquire = <E, A, F, R>(
 }
 
 /** I2: from the grant to the finalizer nothing can interrupt. */
-export const scoped = <E, A>(
+export const scoped = <E, L>(
   env: Env,
   asked: Asked<E>,
-  Held: new(env: Env, lease: Lease, forget: () => void) => A
-): Effect.Effect<A, E | BackendError, Scope.Scope> =>
+  Held: Held<L>
+): Effect.Effect<L, E | BackendError, Scope.Scope> =>
   acquire(env, asked, (lease) =>
     Effect.withFiberRuntime((fiber) => {
       const scope = Context.unsafeGet(fiber.currentContext, Scope.Scope)
@@ -147,17 +149,33 @@ export const scoped = <E, A>(
       )
     }))
 
-/** Acquires, runs the effect under guard, gives back. */
-export const guarded = <A, E, R, F>(
+/** Acquires, runs the body under guard, gives back. */
+export const guarded = <L, A, E, R, F>(
   env: Env,
   asked: Asked<F>,
-  effect: Effect.Effect<A, E, R>
+  body: Lock.Body<L, A, E, R>,
+  Held: Held<L>
 ): Effect.Effect<A, E | F | BackendError | LockLostError, R> =>
   acquire(env, asked, (lease, restore) =>
     Effect.flatMap(
-      Effect.exit(restore(guard(env, lease, effect))),
+      Effect.exit(restore(guard(env, lease, effectOf(body, () => new Held(env, lease))))),
       (exit) => releaseAfter(env.engine, lease, exit)
     ))
+
+/** For a request that does not wait: `None` when that is not available. */
+export const guardedIfAvailable = <L, A, E, R, F>(
+  env: Env,
+  asked: Asked<F>,
+  body: Lock.Body<L, A, E, R>,
+  Held: Held<L>
+): Effect.Effect<Option.Option<A>, E | BackendError | LockLostError, R> =>
+  Effect.asSome(guarded(env, { ...asked, refuse: (): typeof taken => taken }, body, Held)).pipe(
+    // SAFETY: nobody else has this value to fail with.
+    Effect.catchIf((error): error is typeof taken => error === taken, () => Effect.succeedNone)
+  )
+
+/** What a refusal is to one that only tries: no failure of the effect's own can be it. */
+const taken = Symbol()
 
 /** R45: what was done under a lease that the store had lost was not done under it, however well it ended. */
 const releaseAfter = <A, E>(

@@ -33,9 +33,11 @@ export const make = (
         ),
       write: Effect.flatMap(write, (write) => scoped(env, write, WriteLockImpl))
         .pipe(span("readWriteLock.write", key), goOnInside(env)),
-      withRead: (effect) =>
-        Effect.flatMap(read, (read) => guarded(env, read, effect)).pipe(span("readWriteLock.withRead", key)),
-      withWrite: (effect) =>
-        Effect.flatMap(write, (write) => guarded(env, write, effect)).pipe(span("readWriteLock.withWrite", key))
+      withRead: (body) =>
+        Effect.flatMap(read, (read) => guarded(env, read, body, LockImpl)).pipe(span("readWriteLock.withRead", key)),
+      withWrite: (body) =>
+        Effect.flatMap(write, (write) => guarded(env, write, body, WriteLockImpl)).pipe(
+          span("readWriteLock.withWrite", key)
+        )
     }
   })

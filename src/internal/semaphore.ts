@@ -1,12 +1,14 @@
 /** Semaphores: leases on some of the permits of a key. */
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
 import type { InvalidKeyError, LockAcquisitionError } from "../DlockError.js"
 import type * as Semaphore from "../Semaphore.js"
+import * as Errors from "./engine/errors.js"
 import * as Key from "./key.js"
 import { LockImpl } from "./lock.js"
 import type { Asked, Env } from "./locks.js"
-import { goOnInside, guarded, orDie, requestOf, scoped, span } from "./locks.js"
+import { goOnInside, guarded, guardedIfAvailable, orDie, requestOf, scoped, span } from "./locks.js"
 import { permits as decodePermits } from "./options.js"
 import type { Claim } from "./store.js"
 
@@ -21,9 +23,6 @@ export const make = (
     (permits, key) => new SemaphoreImpl(env, key, permits, options)
   )
 
-/** What a refusal is to who only tries: no other failure, of the effect's own, can be it. */
-const taken = Symbol()
-
 class SemaphoreImpl implements Semaphore.Semaphore {
   // Private at run time too: what is printed must not show the engine, with the tokens of others in it (R19).
   readonly #env: Env
@@ -37,6 +36,9 @@ class SemaphoreImpl implements Semaphore.Semaphore {
   #asked(permits: number, waits: boolean): Effect.Effect<Asked<LockAcquisitionError>, LockAcquisitionError> {
     const decoded = decodePermits(permits)
     if (Either.isLeft(decoded)) return Effect.die(decoded.left)
+    if (permits > this.permits) {
+      return Effect.fail(Errors.overLimit(this.key, this.permits, permits, Duration.zero))
+    }
     const claim: Claim = { kind: "semaphore", key: this.key, permits, limit: this.permits }
     // The key was looked at when the semaphore was made.
     return Effect.catchTag(requestOf(this.#env, claim, this.#options, waits), "InvalidKeyError", Effect.die)
@@ -66,21 +68,17 @@ class SemaphoreImpl implements Semaphore.Semaphore {
   }
 
   get withPermits(): Semaphore.Semaphore["withPermits"] {
-    return (permits) => (effect) =>
-      Effect.flatMap(this.#asked(permits, true), (asked) => guarded(this.#env, asked, effect)).pipe(
+    return (permits) => (body) =>
+      Effect.flatMap(this.#asked(permits, true), (asked) => guarded(this.#env, asked, body, LockImpl)).pipe(
         span("semaphore.withPermits", this.key)
       )
   }
 
   get withPermitsIfAvailable(): Semaphore.Semaphore["withPermitsIfAvailable"] {
-    return (permits) => (effect) =>
+    return (permits) => (body) =>
       Effect.flatMap(
         this.#asked(permits, false),
-        (asked) =>
-          Effect.asSome(guarded(this.#env, { ...asked, refuse: (): typeof taken => taken }, effect)).pipe(
-            // SAFETY: nobody else has this value to fail with.
-            Effect.catchIf((error): error is typeof taken => error === taken, () => Effect.succeedNone)
-          )
+        (asked) => guardedIfAvailable(this.#env, asked, body, LockImpl)
       ).pipe(span("semaphore.withPermitsIfAvailable", this.key))
   }
 

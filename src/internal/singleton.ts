@@ -12,12 +12,13 @@ import * as Runtime from "effect/Runtime"
 import * as Schedule from "effect/Schedule"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import type { BackendError, InvalidKeyError, LockAcquisitionError } from "../DlockError.js"
+import type * as Lock from "../Lock.js"
 import type * as Singleton from "../Singleton.js"
 import type { Engine, Request, Restore } from "./engine/engine.js"
 import type { Lease } from "./engine/lease.js"
 import * as L from "./engine/lease.js"
 import * as Whole from "./engine/whole.js"
-import { guard } from "./lock.js"
+import { effectOf, guard, LockImpl } from "./lock.js"
 import type { Env } from "./locks.js"
 import { orDie, releaseQuietly, requestOf, unlessReentrant } from "./locks.js"
 import { holdMillis } from "./options.js"
@@ -29,7 +30,7 @@ const backOff = Schedule.exponential("100 millis").pipe(Schedule.union(Schedule.
 export const run = <A, E, R>(
   env: Env,
   key: string,
-  effect: Effect.Effect<A, E, R>,
+  body: Lock.Body<Lock.Lock, A, E, R>,
   options: Singleton.Options | undefined
 ): Effect.Effect<A, E | LockAcquisitionError | BackendError | InvalidKeyError, R> =>
   Effect.gen(function*() {
@@ -37,7 +38,7 @@ export const run = <A, E, R>(
     const leader = yield* follow(options?.leader)
     const request = yield* requestOf(env, { kind: "lock", key, permits: 1, limit: 1 }, options, true)
     const standing = { ...request, terms: { ...request.terms, onHolder: leader.onHolder } }
-    const attempt = lead(env, standing, effect, hold, leader)
+    const attempt = lead(env, standing, body, hold, leader)
     const patient = request.waits && request.waitMillis === Infinity
       ? Effect.retry(attempt, { schedule: backOff, while: (error) => isAway(error) && !env.engine.closed })
       : attempt
@@ -72,7 +73,7 @@ const take = (
 const lead = <A, E, R>(
   env: Env,
   request: Request<LockAcquisitionError>,
-  effect: Effect.Effect<A, E, R>,
+  body: Lock.Body<Lock.Lock, A, E, R>,
   hold: number,
   leader: Follower
 ): Effect.Effect<Exit.Exit<A, E> | typeof lost, LockAcquisitionError | BackendError, R> =>
@@ -81,6 +82,7 @@ const lead = <A, E, R>(
       const { engine } = env
       const lease = yield* Effect.onError(take(engine, request, restore, hold), () => leader.onNobody)
       leader.onSelf(lease, request.terms.metadata)
+      const effect = effectOf(body, () => new LockImpl(env, lease))
       const exit = yield* Effect.exit(restore(guard(env, lease, effect)))
       yield* leader.onNobody
       const { state } = lease

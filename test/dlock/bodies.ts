@@ -1,9 +1,9 @@
 /** What holds for the effect that runs under a lock, in every form that takes one. */
 import { assert, describe } from "@effect/vitest"
-import { Cause, Deferred, Effect, Exit, Fiber } from "effect"
-import type { Dlock } from "../../src/index.js"
+import { Cause, Deferred, Effect, Exit, Fiber, Option } from "effect"
+import type { Dlock, Lock } from "../../src/index.js"
 import type { World } from "./world.js"
-import { newKey } from "./world.js"
+import { isFree, newKey } from "./world.js"
 
 export const bodies = ({ elapse, makeServer, name, test }: World): void => {
   describe(`bodies on ${name}`, () => {
@@ -41,6 +41,62 @@ export const bodies = ({ elapse, makeServer, name, test }: World): void => {
         )
         yield* Deferred.succeed(gate, "done")
         for (const job of jobs) assert.strictEqual(yield* Fiber.join(job), "done")
+      }))
+
+    test("a function of the handle is as good as an effect, and its handle is that of the very hold", () =>
+      Effect.gen(function*() {
+        const { a, b, key } = yield* setup
+        const semaphore = yield* a.dlock.semaphore(key, { permits: 2 })
+        const both = yield* a.dlock.readWriteLock(key)
+        const isOurs = (kind: Dlock.Kind) => (lock: Lock.Lock) =>
+          Effect.gen(function*() {
+            yield* lock.check
+            assert.strictEqual(lock.key, key)
+            assert.strictEqual((yield* b.dlock.inspect(key, kind)).lastFencingToken, lock.fencingToken)
+            return "ran"
+          })
+        assert.strictEqual(yield* a.dlock.withLock(isOurs("lock"), key), "ran")
+        assert.deepStrictEqual(yield* a.dlock.withLockIfAvailable(isOurs("lock"), key), Option.some("ran"))
+        assert.strictEqual(yield* a.dlock.singleton(key, isOurs("lock")), "ran")
+        assert.strictEqual(yield* semaphore.withPermits(2)(isOurs("semaphore")), "ran")
+        assert.deepStrictEqual(yield* semaphore.withPermitsIfAvailable(2)(isOurs("semaphore")), Option.some("ran"))
+        assert.strictEqual(yield* both.withRead(isOurs("readWriteLock")), "ran")
+        assert.strictEqual(
+          yield* both.withWrite((lock) => Effect.zipRight(lock.downgrade, isOurs("readWriteLock")(lock))),
+          "ran"
+        )
+        const fences = yield* a.dlock.withMulti((lock) => Effect.succeed(lock.fencingTokens), [key, `${key}b`])
+        assert.strictEqual(fences.get(key), (yield* b.dlock.inspect(key)).lastFencingToken)
+        const thrown = yield* Effect.exit(a.dlock.withLock((): Effect.Effect<void> => {
+          throw new Error("in the function")
+        }, key))
+        assert.isTrue(Exit.isFailure(thrown) && Cause.isDie(thrown.cause))
+        assert.isTrue(yield* isFree(b.dlock, key))
+      }))
+
+    test("a lock that its own body releases is lost to it, and the error does not speak of others", () =>
+      Effect.gen(function*() {
+        const { a, key } = yield* setup
+        const error = yield* Effect.flip(a.dlock.withLock((lock) => Effect.zipRight(lock.release, Effect.never), key))
+        assert(error._tag === "LockLostError")
+        assert.strictEqual(error.reason, "Released")
+        assert.notInclude(error.message, "nother")
+        assert.include(error.message, key)
+      }))
+
+    test("withLockIfAvailable runs the effect or does not, never waits, and tells its own failure apart", () =>
+      Effect.gen(function*() {
+        const { a, b, key } = yield* setup
+        const mustNotRun = Effect.dieMessage("it must not run")
+        assert.deepStrictEqual(yield* a.dlock.withLockIfAvailable(Effect.succeed(1), key), Option.some(1))
+        const nested = a.dlock.withLockIfAvailable(b.dlock.withLockIfAvailable(mustNotRun, key), key)
+        assert.deepStrictEqual(yield* nested, Option.some(Option.none()))
+        const own = yield* Effect.flip(
+          a.dlock.withLockIfAvailable(Effect.scoped(b.dlock.once(key)), key, { wait: "1 minute" })
+        )
+        assert.deepInclude(own, { _tag: "LockAcquisitionError", reason: "Held" })
+        assert.strictEqual((yield* Effect.flip(a.dlock.withLockIfAvailable(mustNotRun, "")))._tag, "InvalidKeyError")
+        assert.isTrue(yield* isFree(a.dlock, key))
       }))
 
     test("so it does when the lock is lost, and until the fiber ends that asked for the lock", () =>

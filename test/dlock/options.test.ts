@@ -1,6 +1,6 @@
 /** Options of the layers: what they are by default, and those that can only be a mistake. */
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Context, Effect, Exit, Layer, Redacted } from "effect"
+import { Cause, Config, ConfigProvider, Context, Duration, Effect, Exit, Layer, Redacted } from "effect"
 import { inject } from "vitest"
 import { Dlock, RedisLayer } from "../../src/index.js"
 import * as Assembly from "../../src/internal/dlock.js"
@@ -152,4 +152,30 @@ describe("a url is taken", () => {
         for (const [name, value] of Object.entries(wanted)) assert.strictEqual(Reflect.get(options, name), value, name)
       }))
   }
+})
+
+describe("layers", () => {
+  it.effect("layerMemoryOptions takes the options of the other layers", () =>
+    Effect.gen(function*() {
+      const { remaining } = yield* Dlock.once("k")
+      assert.isAtMost(Duration.toMillis(yield* remaining), 1_000)
+    }).pipe(Effect.scoped, Effect.provide(Dlock.layerMemoryOptions({ ttl: "1 second" }))))
+
+  it.scopedLive("layerRedisConfig takes all options of layerRedis from Config, and says which is missing", () =>
+    Effect.gen(function*() {
+      const layer = Dlock.layerRedisConfig({
+        url: Config.redacted("REDIS_URL"),
+        ttl: Config.duration("TTL"),
+        prefix: Config.string("PREFIX")
+      })
+      const configured = (entries: ReadonlyArray<readonly [string, string]>) =>
+        Layer.provide(layer, Layer.setConfigProvider(ConfigProvider.fromMap(new Map(entries))))
+      const context = yield* Layer.build(
+        configured([["REDIS_URL", inject("redisUrl")], ["TTL", "2 seconds"], ["PREFIX", "configured"]])
+      )
+      const lock = yield* Effect.provide(Dlock.once("layerRedisConfig"), context)
+      assert.isAtMost(Duration.toMillis(yield* lock.remaining), 2_000)
+      const error = yield* Effect.flip(Layer.build(configured([["REDIS_URL", inject("redisUrl")]])))
+      assert.include(String(error), "TTL")
+    }))
 })

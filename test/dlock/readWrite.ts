@@ -47,13 +47,33 @@ export const readWrite = ({ elapse, makeServer, name, test }: World): void => {
         yield* untilFree(a.dlock, key, kind)
       }))
 
+    test("inspect speaks of readers and of a writer", () =>
+      Effect.gen(function*() {
+        const { a, b, key, one } = yield* setup
+        const { fencingToken } = yield* one.write
+        const found = yield* a.dlock.inspect(key, kind)
+        assert.deepInclude(found, { key, kind, readers: [], waiting: 0, lastFencingToken: fencingToken })
+        assert.deepInclude(found.writer, { fencingToken, metadata: "" })
+        assert.notMatch(JSON.stringify(found), /permits|2147483648/)
+        const other = yield* a.dlock.readWriteLock(`${key}2`, { metadata: "first" })
+        const first = yield* other.read
+        yield* Effect.flatMap(b.dlock.readWriteLock(`${key}2`), (both) => both.read)
+        const shown = yield* a.dlock.inspect(`${key}2`, kind)
+        assert.isUndefined(shown.writer)
+        assert.deepStrictEqual(shown.readers.map(({ fencingToken, metadata }) => [fencingToken, metadata])[0], [
+          first.fencingToken,
+          "first"
+        ])
+        assert.lengthOf(shown.readers, 2)
+      }))
+
     test("a waiting writer stops readers that come later, and readers side by side enter together", () =>
       Effect.gen(function*() {
         const { a, key, one, two } = yield* setup
         const order: Array<string> = []
         const gate = yield* Deferred.make<void>()
         const reader = yield* Effect.fork(one.withRead(Deferred.await(gate)))
-        yield* Effect.repeat(a.dlock.inspect(key, kind), { until: (found) => found.holders.length === 1 })
+        yield* Effect.repeat(a.dlock.inspect(key, kind), { until: (found) => found.readers.length === 1 })
         const writer = yield* Effect.fork(two.withWrite(Effect.sync(() => order.push("writer"))))
         yield* untilWaiting(a.dlock, key, 1, kind)
         const meet = yield* Deferred.make<void>()

@@ -105,7 +105,13 @@ export const semaphore = ({ elapse, makeServer, name, test }: World): void => {
         ]
         for (const ask of asks) {
           const error = yield* Effect.flip(ask)
-          assert.deepInclude(error as object, { _tag: "LockAcquisitionError", reason: "OverLimit" })
+          assert.deepInclude(error as object, {
+            _tag: "LockAcquisitionError",
+            reason: "OverLimit",
+            permits: 2,
+            requested: 3,
+            message: `Semaphore "${one.key}" has 2 permits; 3 were requested.`
+          })
         }
       }))
 
@@ -183,7 +189,7 @@ export const semaphore = ({ elapse, makeServer, name, test }: World): void => {
         const behind = yield* Effect.fork(next.withPermits(2)(Effect.succeed("in")))
         const error = yield* Fiber.join(waiter)
         assert(error._tag === "LockAcquisitionError")
-        assert.strictEqual(error.reason, "OverLimit")
+        assert.deepInclude({ ...error }, { reason: "OverLimit", permits: 2, requested: 5 })
         yield* holder.release
         assert.strictEqual(yield* Fiber.join(behind), "in")
       }))

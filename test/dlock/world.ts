@@ -144,7 +144,10 @@ export const untilWaiting = (
 
 /** Nothing of the lock is left but its last fencing token. */
 export const isFree = (dlock: Dlock.Service, key: string, kind?: Dlock.Kind): Effect.Effect<boolean> =>
-  Effect.map(Effect.orDie(dlock.inspect(key, kind)), (found) => found.holders.length === 0 && found.waiting === 0)
+  Effect.map(Effect.orDie(dlock.inspect<Dlock.Kind>(key, kind)), (found) => {
+    const held = found.kind === "readWriteLock" ? found.readers.length > 0 || found.writer : found.holders.length > 0
+    return !held && found.waiting === 0
+  })
 
 export const untilFree = (dlock: Dlock.Service, key: string, kind?: Dlock.Kind): Effect.Effect<void> =>
   isFree(dlock, key, kind).pipe(

@@ -346,7 +346,50 @@ const engine = [
     ["an alarm that is moved rings twice", "4.5", "sleeper?.unsafeInterruptAsFork(FiberId.none)", ""]
   ]),
   ...inFile("src/internal/lock.ts", [
-    ["a guarded effect is not interrupted", "4.4", "fiber.unsafeInterruptAsFork(FiberId.none)", ""]
+    ["a guarded effect is not interrupted", "4.4", "fiber.unsafeInterruptAsFork(FiberId.none)", ""],
+    [
+      "the failure of an effect vanishes behind the loss of its lock",
+      "4.4",
+      "Exit.isSuccess(exit) || Cause.isInterruptedOnly(exit.cause)",
+      "Exit.isSuccess(exit) || exit !== undefined"
+    ],
+    ["a release leaves its finalizer in the scope", "4.7", "      this.#forget?.()\n", ""],
+    [
+      "a body is not inside its hold",
+      "R20",
+      "Reentrancy.forkInside(Graft.fork(restore(effect)), realm, lease)",
+      "Graft.fork(restore(effect))"
+    ]
+  ]),
+  ...inFile("src/internal/graft.ts", [
+    [
+      "what a body forks ends with it",
+      "4.4",
+      "Effect.transplant((graft) => Effect.fork(graft(effect)))",
+      "Effect.fork(effect)"
+    ]
+  ]),
+  ...inFile("src/internal/reentrancy.ts", [
+    [
+      "a fiber does not go on inside what it has taken",
+      "R20",
+      "FiberRef.update(FiberRef.currentContext, (context) => enter(context, realm, lease))",
+      "Effect.void"
+    ],
+    [
+      "what another fiber took for the scope does not count",
+      "R20",
+      "(by) => by === fiber || by?.unsafePoll() !== null",
+      "(by) => by === fiber"
+    ],
+    [
+      "what a fiber beside this one took counts",
+      "R20",
+      "(by) => by === fiber || by?.unsafePoll() !== null",
+      "() => true"
+    ],
+    ["a lock elsewhere counts", "R20", "at.#realm !== realm || ", ""],
+    ["a shared job is inside what its first caller holds", "R20", "Context.add(context, Around, undefined)", "context"]
   ]),
   ...inFile("src/internal/singleton.ts", [
     [
@@ -556,11 +599,22 @@ const model = [
     [
       "the finalizer is forgotten",
       "4.3",
-      "Scope.addFinalizerExit(scope, () => releaseQuietly(engine, lease))",
-      "Effect.void"
+      "Finalizer.add(scope, () => releaseQuietly(env.engine, lease))",
+      "Effect.succeed(() => {})"
     ],
     ["several keys are waited for as they were given", "R20", "claims: Key.inOrder(keys)", "claims: keys"],
-    ["a fiber may wait for itself", "R20", "claim === undefined\n        ? effect", "claim !== null\n        ? effect"]
+    [
+      "a fiber may wait for itself",
+      "R20",
+      "claim === undefined\n        ? waiting",
+      "claim !== null\n        ? waiting"
+    ],
+    [
+      "what tries again by a schedule may wait for itself",
+      "R20",
+      "schedule === undefined ? acquire : unlessReentrant(\n    env,\n    asked,",
+      "schedule === undefined ? acquire : unlessReentrant(\n    env,\n    { ...asked, failsReentrant: false },"
+    ]
   ]),
   ...inFile("src/internal/engine/repeater.ts", [
     ["what failed is not repeated", "R15", "Effect.sync(() => again(sending, cause, pauseMillis))", "Effect.void"]

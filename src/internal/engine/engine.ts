@@ -164,16 +164,17 @@ export class Engine {
 
   onWaitEnd<E>(attempt: Attempt<E>, end: WaitEnd): Effect.Effect<Lease, E | BackendError> {
     const { request, startedAt } = attempt
+    // Who waits has one claim.
+    const [{ key, permits } = { key: "", permits: 0 }] = request.claims
     switch (end._tag) {
       case "Gone":
         return this.again(attempt)
       case "Timeout":
-      case "OverLimit": {
-        const holder = end._tag === "Timeout" ? end.holder : undefined
         return Effect.fail(
-          request.refuse([Errors.notAcquired(keyOf(request), end._tag, this.since(startedAt), holder)])
+          request.refuse([Errors.notAcquired(key, "Timeout", this.since(startedAt), end.holder)])
         )
-      }
+      case "OverLimit":
+        return Effect.fail(request.refuse([Errors.overLimit(key, end.limit, permits, this.since(startedAt))]))
       case "BackendError":
         return Effect.fail(end)
     }
@@ -295,5 +296,3 @@ export class Engine {
     }
   }
 }
-
-const keyOf = (request: Pick<Request<unknown>, "claims">): string => request.claims[0]?.key ?? ""

@@ -19,6 +19,13 @@ export const notAcquired = (
     ...(holder ? { retryAfter: Duration.millis(holder.endsMillis) } : {})
   })
 
+export const overLimit = (
+  key: string,
+  permits: number,
+  requested: number,
+  waited: Duration.Duration
+): LockAcquisitionError => new LockAcquisitionError({ key, reason: "OverLimit", permits, requested, waited })
+
 const backendError = (
   operation: string,
   reason: BackendError["reason"],
