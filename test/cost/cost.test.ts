@@ -3,6 +3,7 @@ import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
 import { Deferred, Effect, ManagedRuntime } from "effect"
 import { Redis } from "ioredis"
 import { setTimeout as sleep } from "node:timers/promises"
+import type { Singleton } from "../../src/index.js"
 import { Dlock } from "../../src/index.js"
 import type { RedisServer } from "../support/redisServer.js"
 import { startRedis } from "../support/redisServer.js"
@@ -62,6 +63,30 @@ describe("a free lock", () => {
       withServices(1, async ([service]) => {
         const { asked } = await watchAsked(server.url, () => service!.runPromise(Effect.repeatN(way, 99)))
         assert.deepStrictEqual(asked, { acquire: 100, leave: 100 })
+      }))
+  }
+})
+
+describe("a singleton with hold", () => {
+  const ways = [
+    ["that its lease lasts for", { hold: 200 }, { acquire: 1, leave: 1, settle: 1 }],
+    ["longer than its ttl", { ttl: 150, hold: 300 }, { acquire: 1, refresh: 1, leave: 1, settle: 1 }]
+  ] as const
+  for (const [name, options, expected] of ways) {
+    it(`costs a command when its time is over, and one before its job when it is longer than its lease: ${name}`, () =>
+      withServices(1, async ([service]) => {
+        const runAndHold = async (key: string, holding: Singleton.Options) => {
+          await service!.runPromise(Dlock.singleton(key, Effect.void, holding))
+          await waitFor(() =>
+            service!.runPromise(Effect.map(Dlock.inspect(key), ({ holders }) => holders.length === 0))
+          )
+          await sleep(100)
+        }
+        // Redis has all scripts after that.
+        await runAndHold("first use", { ttl: 100, hold: 150 })
+        const { asked } = await watchAsked(server.url, () => runAndHold(name, options))
+        const { inspect: _inspect, ...rest } = asked
+        assert.deepStrictEqual(rest, expected)
       }))
   }
 })

@@ -129,6 +129,20 @@ describe("a lease on several keys that is waited for", () => {
       assert.strictEqual((yield* Effect.flip(engine.remaining(lease))).reason, "Revoked")
     }))
 
+  it.scoped("lasts for as long as the key that was had first", () =>
+    Effect.gen(function*() {
+      const { engine, fiber, next } = yield* inTurn
+      ;(yield* next("a")).reply(granted(7))
+      const b = yield* next("b")
+      yield* TestClock.adjust(1_000)
+      b.reply(granted(7))
+      const c = yield* next("c")
+      yield* TestClock.adjust(1_000)
+      c.reply(granted(7))
+      const lease = yield* Effect.orDie(Fiber.join(fiber))
+      assert.isAtMost(yield* engine.remaining(lease), ttlMillis - 2_000)
+    }))
+
   it.scoped("R43: is counted on for no longer than was asked for each key, and ends when a newer answer says so", () =>
     Effect.gen(function*() {
       const { engine, fiber, next, refresh } = yield* inTurn
