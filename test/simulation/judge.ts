@@ -5,22 +5,28 @@
  * A fault that no lease can withstand (lost data, a stepped clock, a suspended machine: docs/guarantees.md) taints the
  * tokens that existed then: their holds may overlap with others. Their fences must still be in order.
  */
+import * as Option from "effect/Option"
 import type { Lease } from "../../src/internal/engine/lease.js"
 import * as L from "../../src/internal/engine/lease.js"
-import type { Lock } from "../../src/internal/memory/model.js"
-import type {
-  Acquired,
-  AcquireRequest,
-  Answer,
-  LeaveItem,
-  RefreshItem,
-  Settled,
-  Target
-} from "../../src/internal/store.js"
+import type { FlightMessage, LeaseMessage } from "../../src/internal/redis/wire.js"
+import * as Wire from "../../src/internal/redis/wire.js"
+import type { AcquireRequest, LeaveItem, RefreshItem, Target } from "../../src/internal/store.js"
+import type { Reply } from "../support/lua/interpreter.js"
+import { isError } from "../support/lua/interpreter.js"
+import type { Asked } from "./asked.js"
+import { nameOf } from "./asked.js"
+import type { LockView } from "./backend.js"
 import { LeaseJudge } from "./leaseJudge.js"
 import type { Process } from "./process.js"
-import { nameOf } from "./server.js"
 import type { World } from "./world.js"
+
+type AskedTo<Verb> = Extract<Asked, { readonly verb: Verb }>
+
+const emptyLock: LockView = { limit: 1, used: 0, holders: new Map(), waiters: new Map(), tombstones: new Map() }
+
+/** The targets that want to be settled again, of those whose places, from 1, a script has replied. */
+const unsettledOf = (places: Reply | undefined, targets: ReadonlyArray<Target>): ReadonlyArray<Target> =>
+  Array.isArray(places) ? places.map((place) => targets[Number(place) - 1]!) : []
 
 interface Token {
   readonly process: Process
@@ -57,6 +63,9 @@ interface Watched {
 
 /** In a world without faults, a free permit finds the first who waits for it within that time. */
 const idleMillisMax = 2_000
+
+const eventsOf = (message: string): ReadonlyArray<LeaseMessage | FlightMessage> =>
+  Option.getOrElse(Wire.decode(message), () => [])
 
 export class Judge {
   readonly tokens = new Map<string, Token>()
@@ -128,36 +137,66 @@ export class Judge {
 
   // ----------------------------------------------------------------------------------------- what the server does
 
-  acquire(request: AcquireRequest, inbox: string, run: () => Acquired): Acquired {
+  lock(target: Target): LockView {
+    return this.world.server.backend.lock(nameOf(target)) ?? emptyLock
+  }
+
+  /** Watches a script. */
+  onCommand(asked: Asked, run: () => Reply): Reply {
+    switch (asked.verb) {
+      case "acquire":
+        return this.acquire(asked, run)
+      case "refresh":
+        return this.refresh(asked, run)
+      case "leave":
+        return this.settles(asked.items.map(({ target }) => target), asked.targets, run)
+      case "lower":
+        return this.leases.lower(asked, asked.permits, () => this.settles([asked.target], [asked.target], run))
+      case "revoke":
+        return this.revoke(asked, run)
+      case "join":
+        return this.world.flights.join(run)
+      case "finish":
+        return this.world.flights.finish(asked.request, run)
+      default:
+        return run()
+    }
+  }
+
+  private acquire({ inbox, request }: AskedTo<"acquire">, run: () => Reply): Reply {
     const { server } = this.world
     const { claims, token } = request
-    const locks = claims.map((claim) => server.lock(claim))
-    const known = locks.some((lock) => lock.holders.has(token) || lock.waiters.has(token) || lock.tombstones.has(token))
+    const before = claims.map((claim) => this.lock(claim))
+    const known = before.some((lock) =>
+      lock.holders.has(token) || lock.waiters.has(token) || lock.tombstones.has(token)
+    )
     const reply = run()
-    this.leases.acquire(request, known, reply)
-    this.leases.onSettled(claims, reply)
-    claims.forEach((claim, i) => {
-      if (!known && locks[i]!.limit !== claim.limit) {
-        this.world.violate("R12: the latest acquire sets the limit", `${locks[i]!.limit} is not ${claim.limit}`)
+    if (!Array.isArray(reply)) return reply
+    if (reply[1] === "late") {
+      this.world.count("acquires too late")
+      return reply
+    }
+    const what = String(reply[1])
+    this.leases.acquire(request, known, what)
+    this.leases.onSettled(claims, unsettledOf(reply[2], claims))
+    for (const claim of claims) {
+      const { limit } = this.lock(claim)
+      if (!known && limit !== claim.limit && what !== "refused") {
+        this.world.violate("R12: the latest acquire sets the limit", `${limit} is not ${claim.limit}`)
       }
       const { arrivals } = this.watch(nameOf(claim))
       const arrived = arrivals.find((one) => one.token === token)
-      const reachable = !request.subscribed || server.reachable(inbox)
+      const reachable = !request.subscribed || server.isHeardBy(inbox)
       if (arrived) arrived.reachable = reachable
-      else if (reply.answer._tag === "Waiting") arrivals.push({ token, reachable })
-    })
+      else if (what === "waiting") arrivals.push({ token, reachable })
+    }
     return reply
   }
 
-  refresh(
-    items: ReadonlyArray<RefreshItem>,
-    inbox: string,
-    subscribed: boolean,
-    run: () => Settled<ReadonlyArray<Answer>>
-  ): Settled<ReadonlyArray<Answer>> {
+  private refresh({ items, subscribed, targets }: AskedTo<"refresh">, run: () => Reply): Reply {
     const ends = items.map((item) => this.endOf(item))
-    const reply = run()
-    this.leases.onSettled(items.map(({ target }) => target), reply)
+    const reply = this.settles(items.map(({ target }) => target), targets, run)
+    if (isError(reply)) return reply
     items.forEach((item, i) => {
       const end = this.endOf(item)
       const before = ends[i]
@@ -168,13 +207,21 @@ export class Judge {
         )
       }
       const arrived = this.watch(nameOf(item.target)).arrivals.find((one) => one.token === item.token)
-      if (arrived) arrived.reachable = !subscribed || this.world.server.reachable(inbox)
+      const inbox = this.tokens.get(item.token)?.process.inbox
+      if (arrived && inbox !== undefined) arrived.reachable = !subscribed || this.world.server.isHeardBy(inbox)
     })
     return reply
   }
 
+  /** A script that grants what it frees. Its reply begins with the time, and what is left to do. */
+  private settles(touched: ReadonlyArray<Target>, targets: ReadonlyArray<Target>, run: () => Reply): Reply {
+    const reply = run()
+    if (Array.isArray(reply)) this.leases.onSettled(touched, unsettledOf(reply[1], targets))
+    return reply
+  }
+
   private endOf({ target, token }: LeaveItem): number | undefined {
-    const lock = this.world.server.lock(target)
+    const lock = this.lock(target)
     const end = lock.holders.get(token)?.until ?? lock.waiters.get(token)?.until
     return end === undefined || end <= this.world.server.nowMillis() ? undefined : end
   }
@@ -183,14 +230,14 @@ export class Judge {
     for (const { target, token } of items) this.tokens.get(token)?.gone.add(nameOf(target))
   }
 
-  revoke(target: Target, fence: number, asks: boolean, run: () => Settled<number>): Settled<number> {
+  private revoke({ asks, fence, target }: AskedTo<"revoke">, run: () => Reply): Reply {
     const { server } = this.world
-    const before = [...server.lock(target).holders]
+    const before = [...this.lock(target).holders]
     const check = this.leases.revoke(target, fence, asks)
-    const reply = run()
+    const reply = this.settles([target], [target], run)
+    if (isError(reply)) return reply
     check()
-    this.leases.onSettled([target], reply)
-    const after = server.lock(target).holders
+    const after = this.lock(target).holders
     for (const [token, holder] of before) {
       if (holder.fence <= fence && !asks) this.tokens.get(token)!.revoked.add(nameOf(target))
       else if (holder.until > server.nowMillis() && !after.has(token)) {
@@ -200,10 +247,23 @@ export class Judge {
     return reply
   }
 
+  // --------------------------------------------------------------------------------------------- what is said
+
+  onSaid(message: string): void {
+    for (const event of eventsOf(message)) this.leases.onSaid(event)
+  }
+
+  onMessage(process: Process, message: string): void {
+    for (const event of eventsOf(message)) {
+      if (event._tag === "Outcome") this.world.flights.onOutcome(event.token, event.payload, "sent")
+      else this.leases.onHeard(process, event)
+    }
+  }
+
   onDeaf(inbox: string): void {
     for (const { arrivals } of this.watched.values()) {
       for (const arrival of arrivals) {
-        if (this.tokens.get(arrival.token)?.process.name === inbox) arrival.reachable = false
+        if (this.tokens.get(arrival.token)?.process.inbox === inbox) arrival.reachable = false
       }
     }
   }
@@ -211,18 +271,20 @@ export class Judge {
   /** The server has other data now: who waits in it waits in the order it has. */
   onDataLost(): void {
     this.taint()
+    this.leases.onDataLost()
     for (const [name, watched] of this.watched) {
-      const lock = this.world.server.memory.locks.get(name)
+      const lock = this.world.server.backend.lock(name)
       watched.arrivals = [...lock?.waiters.keys() ?? []].map((token) => ({ token, reachable: false }))
     }
   }
 
   afterCommand(): void {
-    for (const [name, lock] of this.world.server.memory.locks) this.checkLock(name, lock)
+    const { backend } = this.world.server
+    for (const name of backend.lockNames()) this.checkLock(name, backend.lock(name)!)
     this.leases.afterCommand()
   }
 
-  private checkLock(name: string, lock: Lock): void {
+  private checkLock(name: string, lock: LockView): void {
     const { server } = this.world
     const now = server.nowMillis()
     const watched = this.watch(name)
@@ -337,7 +399,7 @@ export class Judge {
           const name = nameOf(target)
           const permits = this.leases.permitsOf(lease, i, item)
           if (this.isTainted(token, name)) return
-          const holder = this.world.server.memory.locks.get(name)?.holders.get(token)
+          const holder = this.world.server.backend.lock(name)?.holders.get(token)
           if (
             holder === undefined || holder.fence !== state.fences[i] ||
             holder.until < endsAt + this.world.server.offsetMillis
@@ -365,7 +427,7 @@ export class Judge {
   checkIdle(): void {
     const { now, server } = this.world
     for (const [name, watched] of this.watched) {
-      const lock = server.memory.locks.get(name)
+      const lock = server.backend.lock(name)
       const millis = server.nowMillis()
       const head = [...lock?.waiters ?? []].find(([, { until }]) => until > millis)
       const used = [...lock?.holders.values() ?? []].reduce(
@@ -385,8 +447,10 @@ export class Judge {
   /** Everybody has left: the server has nothing of them. */
   checkEmpty(): void {
     const millis = this.world.server.nowMillis()
-    for (const [name, lock] of this.world.server.memory.locks) {
-      for (const [token, { until }] of [...lock.holders, ...lock.waiters]) {
+    const { backend } = this.world.server
+    for (const name of backend.lockNames()) {
+      const { holders, waiters } = backend.lock(name)!
+      for (const [token, { until }] of [...holders, ...waiters]) {
         if (until > millis && !this.isTainted(token, name) && this.tokens.get(token)?.process.state !== "dead") {
           this.world.violate("nothing is left", `${token} of ${name} for ${until - millis} ms`)
         }

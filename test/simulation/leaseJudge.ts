@@ -5,11 +5,13 @@
 import type { Request } from "../../src/internal/engine/engine.js"
 import type { Lease } from "../../src/internal/engine/lease.js"
 import * as L from "../../src/internal/engine/lease.js"
-import type { Acquired, AcquireRequest, Answer, LeaveItem, Settled, Target } from "../../src/internal/store.js"
+import type { FlightMessage, LeaseMessage } from "../../src/internal/redis/wire.js"
+import type { AcquireRequest, Answer, LeaveItem, Target } from "../../src/internal/store.js"
+import type { Reply } from "../support/lua/interpreter.js"
+import { isError } from "../support/lua/interpreter.js"
+import { nameOf } from "./asked.js"
 import type { Judge } from "./judge.js"
 import type { Process } from "./process.js"
-import type { Message } from "./server.js"
-import { nameOf } from "./server.js"
 import type { World } from "./world.js"
 
 /** One call of a caller: all that it ever asked for. */
@@ -33,8 +35,8 @@ export class LeaseJudge {
   /** Tokens that the server refused: there is nothing to give back. */
   private readonly refused = new Set<string>()
   private readonly groups = new Map<string, Group>()
-  /** How many permits a holder has had so far. Each grant is an object of its own. */
-  private readonly permits = new WeakMap<object, number>()
+  /** How many permits a holder has had so far, by its token and fence. */
+  private readonly permits = new Map<string, number>()
   /** The tokens of which a lower was carried out. */
   private readonly lowered = new Set<string>()
   /** The fences of which a process has heard that they are asked for, or revoked. */
@@ -72,52 +74,52 @@ export class LeaseJudge {
 
   // ----------------------------------------------------------------------------------------- what the server does
 
-  acquire({ claims, token }: AcquireRequest, known: boolean, { answer }: Acquired): void {
-    if (answer._tag === "Refused") this.refused.add(token)
+  acquire({ claims, token }: AcquireRequest, known: boolean, what: string): void {
+    if (what === "refused") this.refused.add(token)
     if (known) return
-    const locks = claims.map((claim) => this.world.server.lock(claim))
+    const locks = claims.map((claim) => this.judge.lock(claim))
     const held = locks.filter((lock) => lock.holders.has(token)).length
     const queued = locks.filter((lock) => lock.waiters.has(token)).length
-    const [isHeld, isQueued] = [answer._tag === "Granted" ? locks.length : 0, Number(answer._tag === "Waiting")]
+    const [isHeld, isQueued] = [what === "granted" ? locks.length : 0, Number(what === "waiting")]
     if (held !== isHeld || queued !== isQueued) {
-      this.world.violate("all or none", `${token} is ${answer._tag}, holds ${held} and waits for ${queued}`)
+      this.world.violate("all or none", `${token} is ${what}, holds ${held} and waits for ${queued}`)
     }
   }
 
-  lower(item: LeaveItem, permits: number, run: () => Settled<Answer>): Settled<Answer> {
+  lower(item: LeaveItem, permits: number, run: () => Reply): Reply {
     const { target, token } = item
     this.lowered.add(token)
-    const before = this.world.server.lock(target).holders.get(token)
+    const before = this.judge.lock(target).holders.get(token)
     const [had, until] = [before?.permits ?? 0, before?.until ?? 0]
     const reply = run()
+    if (isError(reply)) return reply
     if (until > this.world.server.nowMillis()) {
-      const has = this.world.server.lock(target).holders.get(token)?.permits
+      const has = this.judge.lock(target).holders.get(token)?.permits
       const isToHave = Math.min(had, permits)
       if (has !== isToHave) {
         this.world.violate("who lowers has the lower permits", `${token} has ${has}, not ${isToHave}`)
       }
       if (isToHave < had) this.world.count(this.queueOf(target) > 0 ? "lowers while others wait" : "lowers")
     }
-    this.onSettled([target], reply)
     return reply
   }
 
   private queueOf(target: Target): number {
-    return this.world.server.lock(target).waiters.size
+    return this.judge.lock(target).waiters.size
   }
 
-  /** Before a revoke is carried out. Returns what is to be called after it. */
+  /** Before a revoke is carried out. Returns what is to be called after it, if it is. */
   revoke(target: Target, fence: number, asks: boolean): () => void {
     const { server } = this.world
     const what = asks ? "Asked" : "Revoked"
     const now = server.nowMillis()
-    const meant = [...server.lock(target).holders].filter(([, one]) => one.until > now && one.fence <= fence)
-    for (const [token, { fence, inbox }] of meant) {
-      this.world.count(what)
-      if (server.reachable(inbox)) this.toBeSaid.push(`${what} ${token} ${fence}`)
-    }
+    const meant = [...this.judge.lock(target).holders].filter(([, one]) => one.until > now && one.fence <= fence)
     return () => {
-      const { holders } = server.lock(target)
+      for (const [token, { fence, inbox }] of meant) {
+        this.world.count(what)
+        if (server.isHeardBy(inbox)) this.toBeSaid.push(`${what} ${token} ${fence}`)
+      }
+      const { holders } = this.judge.lock(target)
       for (const [token] of meant) {
         if (holders.has(token) !== asks) {
           this.world.violate(asks ? "R17: who is asked keeps it" : "R17: who is revoked does not hold", token)
@@ -126,17 +128,17 @@ export class LeaseJudge {
     }
   }
 
-  onSaid(message: Message): void {
+  onSaid(message: LeaseMessage | FlightMessage): void {
     if (message._tag === "Asked" || message._tag === "Revoked") {
       this.said.add(`${message._tag} ${message.token} ${message.fence}`)
     }
   }
 
   /** R9: no command leaves room beside somebody who waits for it, unless it says that there is more to do. */
-  onSettled(targets: ReadonlyArray<Target>, { unsettled }: Pick<Settled<unknown>, "unsettled">): void {
+  onSettled(targets: ReadonlyArray<Target>, unsettled: ReadonlyArray<Target>): void {
     const names = new Set(unsettled.map(nameOf))
     for (const target of targets) {
-      const lock = this.world.server.memory.locks.get(nameOf(target))
+      const lock = this.world.server.backend.lock(nameOf(target))
       const head = [...lock?.waiters ?? []].find(([, { queued }]) => queued)
       if (lock === undefined || head === undefined || names.has(nameOf(target))) continue
       if (lock.used + head[1].permits <= lock.limit) {
@@ -145,17 +147,24 @@ export class LeaseJudge {
     }
   }
 
+  /** What was lowered may be as before. */
+  onDataLost(): void {
+    this.permits.clear()
+  }
+
   afterCommand(): void {
     for (const one of this.toBeSaid) {
       if (!this.said.has(one)) this.world.violate("R17: holders are told", one)
     }
     this.toBeSaid = []
     this.said.clear()
-    for (const { holders } of this.world.server.memory.locks.values()) {
-      for (const [token, holder] of holders) {
-        const before = this.permits.get(holder)
+    const { backend } = this.world.server
+    for (const name of backend.lockNames()) {
+      for (const [token, holder] of backend.lock(name)!.holders) {
+        const grant = `${name} ${token} ${holder.fence}`
+        const before = this.permits.get(grant)
         if (before === holder.permits) continue
-        this.permits.set(holder, holder.permits)
+        this.permits.set(grant, holder.permits)
         if (before !== undefined && (holder.permits > before || !this.lowered.has(token))) {
           this.world.violate(
             "permits are only lowered, and only when asked",
@@ -169,7 +178,7 @@ export class LeaseJudge {
   // ------------------------------------------------------------------------------------ what processes are told of
 
   /** Before the message is seen to. */
-  onHeard(process: Process, message: Message): void {
+  onHeard(process: Process, message: LeaseMessage | FlightMessage): void {
     if (message._tag !== "Asked" && message._tag !== "Revoked") return
     const { fence, token } = message
     const lease = this.world.engineOf(process)?.keeper.leases.get(token)
@@ -192,7 +201,7 @@ export class LeaseJudge {
 
   onLowered(lease: Lease, permits: number): void {
     for (const { target, token } of L.toItems(lease)) {
-      const holder = this.world.server.memory.locks.get(nameOf(target))?.holders.get(token)
+      const holder = this.judge.lock(target).holders.get(token)
       if (holder && holder.permits > permits && !this.judge.isTainted(token, nameOf(target))) {
         this.world.violate("who lowers has the lower permits", `${token} has ${holder.permits}, not ${permits}`)
       }
@@ -272,6 +281,6 @@ export class LeaseJudge {
       this.world.violate("R17, R30: who is asked knows", idOf(item))
     }
     if (!this.lowered.has(item.token)) return claim.permits
-    return this.world.server.memory.locks.get(nameOf(claim))?.holders.get(item.token)?.permits ?? claim.permits
+    return this.judge.lock(claim).holders.get(item.token)?.permits ?? claim.permits
   }
 }

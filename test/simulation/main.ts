@@ -1,18 +1,29 @@
-/** `npm run simulate -- --seeds 10000 [--from 1] [--bail]` runs many seeds; `-- --seed 7` runs one and prints what happened. */
+/**
+ * `npm run simulate -- --seeds 10000 [--from 1] [--store memory|lua|both] [--bail]` runs many seeds; `-- --seed 7` runs one
+ * and prints what happened.
+ */
 import { parseArgs } from "node:util"
-import { report, run } from "./simulation.js"
+import { report, run, runBoth } from "./simulation.js"
 
 const { values } = parseArgs({
   options: {
     seeds: { type: "string", default: "1000" },
     from: { type: "string", default: "1" },
     seed: { type: "string" },
+    store: { type: "string", default: "both" },
     bail: { type: "boolean", default: false }
   }
 })
 
+const { store } = values
+if (store !== "memory" && store !== "lua" && store !== "both") {
+  throw new Error(`--store is memory, lua or both, not ${store}`)
+}
+
 if (values.seed !== undefined) {
-  const outcome = run(Number(values.seed))
+  const seed = Number(values.seed)
+  const both = store === "both" ? runBoth(seed) : undefined
+  const outcome = both?.violation ? both : run(seed, { store: store === "both" ? "lua" : store, isTraced: true })
   console.log(
     outcome.violation ? report(outcome) : [...outcome.trace, "", `Seed ${values.seed} keeps every invariant`].join("\n")
   )
@@ -26,7 +37,7 @@ if (values.seed !== undefined) {
   let steps = 0
   let virtualMillis = 0
   for (let seed = from; seed < from + seeds && !(values.bail && failed.length > 0); seed++) {
-    const outcome = run(seed)
+    const outcome = store === "both" ? runBoth(seed) : run(seed, { store })
     steps += outcome.steps
     virtualMillis += outcome.virtualMillis
     for (const [what, count] of outcome.counts) counts.set(what, (counts.get(what) ?? 0) + count)

@@ -39,9 +39,9 @@ const outage = (restore: (world: World) => void): Trouble => (world) => {
   if (!server.isUp) return
   server.stop()
   world.log("server", () => "is down")
-  for (const { ear, link } of world.members) {
-    link.cut()
-    ear.lose()
+  for (const { pubSub, redis } of world.members) {
+    redis.cut()
+    pubSub.cut()
   }
   world.after(world.random.between(10, 1_500), () => {
     restore(world)
@@ -51,34 +51,42 @@ const outage = (restore: (world: World) => void): Trouble => (world) => {
 }
 
 const loseData = (world: World): void => {
-  world.server.memory.locks.clear()
-  world.server.memory.flights.clear()
+  world.server.backend.clear()
   world.judge.onDataLost()
   world.log("server", () => "has lost its data")
 }
 
+/** In the words of Redis. They pass by themselves, or somebody has to see to it. */
+const refusals = [
+  "READONLY You can't write against a read only replica.",
+  "LOADING Redis is loading the dataset in memory",
+  "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+  "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
+  "NOPERM this user has no permissions to run the 'evalsha' command"
+]
+
 export const troubles: Readonly<Record<string, Trouble>> = {
-  "requests stall": toSomeone(({ link, process }, world) => {
+  "requests stall": toSomeone(({ process, redis }, world) => {
     world.log(process.name, () => "is not heard")
-    link.toServer.heldUntil = world.now + world.random.between(50, 3_000)
+    redis.toServer.heldUntil = world.now + world.random.between(50, 3_000)
   }),
-  "replies stall": toSomeone(({ link, process }, world) => {
+  "replies stall": toSomeone(({ process, redis }, world) => {
     world.log(process.name, () => "hears no replies")
-    link.toClient.heldUntil = world.now + world.random.between(50, 3_000)
+    redis.toClient.heldUntil = world.now + world.random.between(50, 3_000)
   }),
-  "messages stall": toSomeone(({ ear, process }, world) => {
+  "messages stall": toSomeone(({ process, pubSub }, world) => {
     world.log(process.name, () => "hears no messages")
-    ear.toClient.heldUntil = world.now + world.random.between(50, 3_000)
+    pubSub.toClient.heldUntil = world.now + world.random.between(50, 3_000)
   }),
-  "connection cut": toSomeone(({ link }) => link.cut()),
-  "subscriber lost": toSomeone(({ ear }) => ear.lose()),
-  "subscriber half-open": toSomeone(({ ear, process }, world) => {
+  "connection cut": toSomeone(({ redis }) => redis.cut()),
+  "subscriber lost": toSomeone(({ pubSub }) => pubSub.cut()),
+  "subscriber half-open": toSomeone(({ process, pubSub }, world) => {
     world.log(process.name, () => "loses its subscription, and the server does not know")
-    ear.lose(world.random.between(50, 2_000))
+    pubSub.cut(world.random.between(50, 2_000))
   }),
-  "subscriber silent": toSomeone(({ ear, process }, world) => {
+  "subscriber silent": toSomeone(({ process, pubSub }, world) => {
     world.log(process.name, () => "has a silent subscription")
-    ear.isSilent = true
+    pubSub.isSilent = true
   }),
   "crash": toSomeone((member, _world, hands) => hands.kill(member)),
   "close": toSomeone((member, _world, hands) => hands.close(member)),
@@ -93,7 +101,7 @@ export const troubles: Readonly<Record<string, Trouble>> = {
   "restart without data": outage(loseData),
   "failover": (world, hands) => {
     // The replica has what the primary had a while ago.
-    const restore = world.server.snapshot()
+    const restore = world.server.backend.snapshot()
     world.after(world.random.between(1, 1_000), () =>
       outage(() => {
         restore()
@@ -113,20 +121,26 @@ export const troubles: Readonly<Record<string, Trouble>> = {
     world.log("server", () => `sees its clock step by ${millis} ms`)
   },
   "refusals": (world) => {
-    world.server.refusesUntil = world.now + world.random.between(50, 2_000)
-    world.log("server", () => "refuses everything")
+    const { server } = world
+    server.refusesUntil = world.now + world.random.between(50, 2_000)
+    server.refusesWith = world.random.pick(refusals)
+    world.log("server", () => `refuses everything: ${server.refusesWith}`)
+  },
+  "scripts forgotten": ({ server }) => {
+    server.scripts.clear()
+    server.world.log("server", () => "has forgotten all scripts")
   },
   "outcomes refused": (world) => {
     world.server.refusesOutcomesUntil = world.now + world.random.between(50, 2_000)
     world.log("server", () => "has no memory for outcomes")
   },
   "foreign key": (world) => {
-    const name = world.random.pick(["lock:k0", "lock:k1", "flight:f0"])
-    world.server.spoiled = name
-    world.log("server", () => `has a foreign key at ${name}`)
-    world.after(world.random.between(50, 2_000), () => {
-      world.server.spoiled = undefined
-    })
+    const [kind, key] = world.random.pick([["lock", "k0"], ["lock", "k1"], ["flight", "f0"]] as const)
+    const { backend } = world.server
+    backend.unspoil()
+    backend.spoil({ kind, key })
+    world.log("server", () => `has a foreign key at ${kind}:${key}`)
+    world.after(world.random.between(50, 2_000), () => backend.unspoil())
   }
 }
 
@@ -161,9 +175,9 @@ export const heal = (world: World): void => {
   world.lateTimers = 0
   server.refusesUntil = 0
   server.refusesOutcomesUntil = 0
-  server.spoiled = undefined
-  for (const { ear, link } of world.members) {
-    for (const stream of [link.toServer, link.toClient, ear.toClient]) stream.heldUntil = 0
-    if (ear.isSilent) ear.lose()
+  server.backend.unspoil()
+  for (const { pubSub, redis } of world.members) {
+    for (const stream of [redis.toServer, redis.toClient, pubSub.toClient]) stream.heldUntil = 0
+    if (pubSub.isSilent) pubSub.cut()
   }
 }

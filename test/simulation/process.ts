@@ -9,7 +9,10 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
+import * as Logger from "effect/Logger"
+import * as LogLevel from "effect/LogLevel"
 import type * as Option from "effect/Option"
+import * as EffectRandom from "effect/Random"
 import type * as Scheduler from "effect/Scheduler"
 import * as Supervisor from "effect/Supervisor"
 import type { World } from "./world.js"
@@ -50,6 +53,8 @@ export class Process {
   state: "running" | "paused" | "dead" = "running"
   readonly timers = new Set<() => void>()
   readonly crowd: Crowd
+  /** Of Effect's own: what the library draws. */
+  readonly random: EffectRandom.Random
   /** Milliseconds that it did not run, by the world's clock. */
   pausedMillis = 0
   private readonly tasks: Array<() => void> = []
@@ -64,7 +69,13 @@ export class Process {
     readonly rate: number,
     readonly startMillis: number
   ) {
+    this.random = EffectRandom.make(`${world.seed} ${name}`)
     this.crowd = new Crowd((defect) => world.violate("no defect", `${name}: ${defect}`))
+  }
+
+  /** Where its messages go. */
+  get inbox(): string {
+    return `dlock:inbox:${this.name}`
   }
 
   /** Its monotonic clock, in milliseconds. */
@@ -128,7 +139,12 @@ export class Process {
   /** Everything in it runs with its clock, on its scheduler. */
   run<A, E>(effect: Effect.Effect<A, E>): Fiber.RuntimeFiber<A, E> {
     const fiber = Effect.runFork(
-      effect.pipe(Effect.withClock(this.clock), Effect.supervised(this.crowd)),
+      effect.pipe(
+        Effect.withClock(this.clock),
+        Effect.withRandom(this.random),
+        Effect.supervised(this.crowd),
+        Logger.withMinimumLogLevel(LogLevel.None)
+      ),
       { scheduler: this.scheduler }
     )
     this.flush()

@@ -1,43 +1,24 @@
-/**
- * The server: the memory store as it is in src, behind what can happen to a server. It adds what only a store with a network
- * in between needs: `notAfter` (R3), tombstones (R15), and that one subscribes.
- */
-import * as Clock from "effect/Clock"
-import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import type * as Mailbox from "effect/Mailbox"
-import * as Option from "effect/Option"
-import * as Scope from "effect/Scope"
-import type { FlightEvent, Stores } from "../../src/internal/flightStore.js"
-import * as Model from "../../src/internal/memory/model.js"
-import * as Memory from "../../src/internal/memory/store.js"
-import type { InboxEvent, LeaveItem, Target } from "../../src/internal/store.js"
+/** The server of a world: what can happen to one, around the memory store or around Redis' own Lua. */
+import type { Reply } from "../support/lua/interpreter.js"
+import { isError } from "../support/lua/interpreter.js"
+import * as Asked from "./asked.js"
+import type { Backend } from "./backend.js"
+import type { Connection } from "./connection.js"
+import { LuaBackend } from "./luaBackend.js"
+import { MemoryBackend } from "./memoryBackend.js"
 import type { World } from "./world.js"
 
-export type Message = Exclude<InboxEvent | FlightEvent, { readonly _tag: "Subscribed" | "Unsubscribed" }>
+export type StoreName = "memory" | "lua"
 
-/** What a command does when the server carries it out. `Late`: past its `notAfter`. */
-export interface Command<A> {
-  readonly text: string
-  readonly inbox: string
-  readonly run: (server: Server) => A
-}
-
-export const nameOf = ({ key, kind }: Target): string => `${kind}:${key}`
-
-const run = <A, E>(effect: Effect.Effect<A, E>): A => Effect.runSync(Effect.orDie(effect))
-
-/** Most commands say nothing, and a run of Effect for each would be a fifth of the simulation's time. */
-const heard = <A>(inbox: Mailbox.ReadonlyMailbox<A>): Iterable<A> =>
-  Option.contains(inbox.unsafeSize(), 0) ? [] : run(inbox.clear)
-
+/** Where a connection listens, while the server believes that it is that of the epoch. */
 interface Ear {
-  readonly store: Stores
-  readonly scope: Scope.CloseableScope
-  readonly hear: (message: Message) => void
+  readonly connection: Connection
+  readonly epoch: number
 }
 
 const dayMillis = 86_400_000
+
+const refusal = (words: string): Reply => ({ err: words })
 
 export class Server {
   /** Its clock, before the world's. */
@@ -46,31 +27,26 @@ export class Server {
   private busyUntil = 0
   /** What has arrived meanwhile. */
   private readonly backlog: Array<() => void> = []
+  /** It refuses everything, in these words. */
   refusesUntil = 0
+  refusesWith = ""
   /** It has no memory for what jobs produce, but for all else. */
   refusesOutcomesUntil = 0
-  /** A key of a foreign type lies in the way of this target. */
-  spoiled: string | undefined
-  readonly memory: Memory.Server
-  private readonly verbs = new Map<string, Stores>()
+  readonly backend: Backend
+  /** The scripts that it knows, by their hash. */
+  readonly scripts = new Set<string>()
   private readonly ears = new Map<string, Ear>()
 
-  constructor(readonly world: World) {
-    const nanos = () => BigInt(Math.floor((world.now + this.offsetMillis) * 1000)) * 1000n
-    const clock: Clock.Clock = {
-      ...Clock.make(),
-      unsafeCurrentTimeNanos: nanos,
-      currentTimeNanos: Effect.sync(nanos)
-    }
-    this.memory = run(Effect.withClock(Memory.makeServer(dayMillis), clock))
+  constructor(readonly world: World, store: StoreName) {
+    this.backend = store === "lua" ? new LuaBackend(this) : new MemoryBackend(this)
+  }
+
+  nowMicros(): number {
+    return Math.floor((this.world.now + this.offsetMillis) * 1_000)
   }
 
   nowMillis(): number {
-    return Math.floor(this.world.now + this.offsetMillis)
-  }
-
-  reachable(inbox: string): boolean {
-    return this.ears.has(inbox)
+    return Math.floor(this.nowMicros() / 1_000)
   }
 
   /** It is paused, or busy with something else. */
@@ -94,89 +70,109 @@ export class Server {
     this.catchUp()
   }
 
-  /** The verbs of a process. Whether it is subscribed is another matter. */
-  storeOf(inbox: string): Stores {
-    const known = this.verbs.get(inbox)
-    if (known) return known
-    const { scope, store } = this.connect(inbox)
-    run(Scope.close(scope, Exit.void))
-    this.verbs.set(inbox, store)
-    return store
+  // --------------------------------------------------------------------------------------------- who is subscribed
+
+  isHeardBy(channel: string): boolean {
+    return this.ears.has(channel)
   }
 
-  private connect(inbox: string) {
-    const scope = run(Scope.make())
-    // Nobody waits on these mailboxes: they are emptied after each command.
-    const idle = { shouldYield: () => false as const, scheduleTask: () => {} }
-    const store = run(this.memory.connect(inbox).pipe(Scope.extend(scope), Effect.withScheduler(idle)))
-    return { scope, store }
+  listeners(): Iterable<string> {
+    return this.ears.keys()
   }
 
-  subscribe(inbox: string, hear: (message: Message) => void): void {
-    this.unsubscribe(inbox)
-    this.ears.set(inbox, { ...this.connect(inbox), hear })
+  /** Says it to whoever is subscribed. Returns how many that are. */
+  publish(channel: string, message: string): number {
+    const ear = this.ears.get(channel)
+    if (ear === undefined) return 0
+    this.world.history.push({ at: this.world.now, what: [channel, message], reply: null })
+    this.world.log("server", () => `says ${message.slice(0, 100)} to ${channel}`)
+    this.world.judge.onSaid(message)
+    ear.connection.hear(channel, message, ear.epoch)
+    return 1
   }
 
-  unsubscribe(inbox: string): void {
-    const ear = this.ears.get(inbox)
-    if (ear === undefined) return
-    this.ears.delete(inbox)
-    run(Scope.close(ear.scope, Exit.void))
-    this.world.judge.onDeaf(inbox)
+  private subscribe(channel: string, connection: Connection, epoch: number): void {
+    this.ears.set(channel, { connection, epoch })
+    this.world.log("server", () => `has ${connection.process.name} subscribed`)
   }
+
+  private unsubscribe(channel: string): void {
+    if (this.ears.delete(channel)) this.world.judge.onDeaf(channel)
+  }
+
+  /** It hears that the connection of that epoch is closed. */
+  onClosed(connection: Connection, epoch: number): void {
+    for (const [channel, ear] of this.ears) {
+      if (ear.connection === connection && ear.epoch <= epoch) this.unsubscribe(channel)
+    }
+  }
+
+  // -------------------------------------------------------------------------------------------------- what it does
 
   /** One command, at once and whole. */
-  execute<A>(command: Command<A>): A {
-    const { judge } = this.world
-    const result = command.run(this)
-    for (const [inbox, { store }] of this.ears) {
-      for (const event of [...heard(store.inbox), ...heard(store.flights.inbox)]) {
-        if (event._tag !== "Subscribed" && event._tag !== "Unsubscribed") this.tell(inbox, event)
+  carryOut(command: ReadonlyArray<string>, connection: Connection, epoch: number): Reply {
+    const reply = this.reply(command, connection, epoch)
+    this.world.history.push({ at: this.world.now, what: command, reply })
+    this.world.log("server", () => `carries out ${this.describe(command)}${this.show(command, reply)}`)
+    this.world.judge.afterCommand()
+    return reply
+  }
+
+  private reply(command: ReadonlyArray<string>, connection: Connection, epoch: number): Reply {
+    const [name = "", text = ""] = command
+    if (this.refusesUntil > this.world.now) return refusal(this.refusesWith)
+    switch (name) {
+      case "PING":
+        return { ok: "PONG" }
+      case "TIME": {
+        const micros = this.nowMicros()
+        return [String(Math.floor(micros / 1_000_000)), String(micros % 1_000_000)]
       }
-    }
-    judge.afterCommand()
-    return result
-  }
-
-  /** A message, if somebody listens. */
-  tell(inbox: string, message: Message): void {
-    const ear = this.ears.get(inbox)
-    if (ear === undefined) return
-    this.world.log("server", () => `says ${message._tag} ${message.token} to ${inbox}`)
-    this.world.judge.leases.onSaid(message)
-    ear.hear(message)
-  }
-
-  lock(target: Target): Model.Lock {
-    const lock = this.memory.locks.get(nameOf(target)) ?? Model.emptyLock()
-    this.memory.locks.set(nameOf(target), lock)
-    return lock
-  }
-
-  /** R15: the memory store needs none, because nothing of it comes late. */
-  bury({ target, token }: LeaveItem, until: number): void {
-    if (until <= this.nowMillis()) return
-    const lock = this.lock(target)
-    lock.tombstones.set(token, until)
-    lock.nextDeath = Math.min(lock.nextDeath, until)
-  }
-
-  /** What a replica has of it now. */
-  snapshot(): () => void {
-    const copy = structuredClone(this.memory.locks)
-    const flights = structuredClone(this.memory.flights)
-    return () => {
-      this.memory.locks.clear()
-      this.memory.flights.clear()
-      for (const [name, lock] of copy) this.memory.locks.set(name, lock)
-      for (const [id, flight] of flights) this.memory.flights.set(id, flight)
+      case "SUBSCRIBE":
+        this.subscribe(text, connection, epoch)
+        return 1
+      case "UNSUBSCRIBE":
+        this.unsubscribe(text)
+        return 0
+      case "EVALSHA":
+        return this.scripts.has(text)
+          ? this.runScript(command)
+          : refusal("NOSCRIPT No matching script. Please use EVAL.")
+      case "EVAL":
+        this.scripts.add(Asked.scriptOf(command)!.sha)
+        return this.runScript(command)
+      default:
+        throw new Error(`No command is named ${name}`)
     }
   }
+
+  private runScript(command: ReadonlyArray<string>): Reply {
+    const asked = Asked.parse(command)!
+    if (asked.verb === "finish" && this.refusesOutcomesUntil > this.world.now) {
+      return refusal("OOM command not allowed when used memory > 'maxmemory'.")
+    }
+    return this.world.judge.onCommand(asked, () => this.backend.run(command))
+  }
+
+  describe(command: ReadonlyArray<string>): string {
+    const asked = Asked.parse(command)
+    return asked === undefined ? command.join(" ") : `${Asked.describe(asked)}${command[0] === "EVAL" ? ", whole" : ""}`
+  }
+
+  show(command: ReadonlyArray<string>, reply: Reply): string {
+    if (isError(reply)) return ` => ${reply.err.split(" ")[0]}`
+    return ` => ${JSON.stringify(Asked.canonical(Asked.parse(command), reply), shortened)}`
+  }
+
+  // ------------------------------------------------------------------------------------------- what happens to it
 
   /** Every connection is gone with the process. */
   stop(): void {
     this.isUp = false
     this.backlog.length = 0
-    for (const inbox of [...this.ears.keys()]) this.unsubscribe(inbox)
+    this.scripts.clear()
+    for (const channel of [...this.ears.keys()]) this.unsubscribe(channel)
   }
 }
+
+const shortened = (_: string, value: unknown): unknown => typeof value === "string" ? value.slice(0, 80) : value

@@ -6,30 +6,30 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
-import * as Mailbox from "effect/Mailbox"
 import * as Scope from "effect/Scope"
 import * as FlightsModule from "../../src/internal/engine/flights.js"
 import * as EngineModule from "../../src/internal/engine/make.js"
 import * as Fanout from "../../src/internal/fanout.js"
-import type { FlightEvent } from "../../src/internal/flightStore.js"
+import type { FlightStore } from "../../src/internal/flightStore.js"
 import * as PayloadModule from "../../src/internal/outcome.js"
-import type { InboxEvent } from "../../src/internal/store.js"
-import { Ear } from "./ear.js"
+import { isError } from "../support/lua/interpreter.js"
+import { canonical, parse } from "./asked.js"
+import { Connection } from "./connection.js"
 import { checkNothingLeft } from "./flights/ending.js"
-import * as SimulatedFlights from "./flights/store.js"
 import type { FlightHabits } from "./flights/workload.js"
 import { FlightCaller, habitsOf } from "./flights/workload.js"
-import { Link } from "./link.js"
 import * as Nemesis from "./nemesis.js"
 import { Process } from "./process.js"
-import * as SimulatedStore from "./store.js"
+import type { StoreName } from "./server.js"
+import * as Stores from "./stores.js"
 import type { Habits } from "./workload.js"
 import { Caller } from "./workload.js"
-import type { Member, Violation } from "./world.js"
+import type { Happening, Member, Violation } from "./world.js"
 import { World } from "./world.js"
 
 export interface Outcome {
   readonly seed: number
+  readonly store: StoreName
   readonly violation: Violation | undefined
   readonly trace: ReadonlyArray<string>
   readonly steps: number
@@ -65,8 +65,8 @@ class Simulation {
   steps = 0
   healedAt = Infinity
 
-  constructor(readonly seed: number) {
-    this.world = new World(seed)
+  constructor(readonly seed: number, store: StoreName, isTraced: boolean) {
+    this.world = new World(seed, store, isTraced)
     const { random } = this.world
     this.habits = {
       keys: random.pick([1, 1, 2]),
@@ -86,18 +86,19 @@ class Simulation {
     const number = this.world.members.length + 1
     // Less than a hundredth fast or slow, as promised.
     const process = new Process(this.world, `P${number}`, random.between(0.992, 1.008), random.between(1, 1e6))
-    this.world.server.storeOf(process.name)
-    const link = new Link(this.world, process, this.commandTimeoutMillis)
+    const redis = new Connection(this.world, process, "commands")
+    const pubSub = new Connection(this.world, process, "messages")
     let tokens = 0
     const fiber = process.run(Effect.gen(this, function*() {
-      const inbox = yield* Mailbox.make<InboxEvent>()
-      const flightInbox = yield* Mailbox.make<FlightEvent>()
-      const ear = new Ear(this.world, process, inbox, flightInbox, this.commandTimeoutMillis)
       const scope = yield* Scope.make()
-      const member: Member = { process, link, ear, engine: undefined, flights: undefined }
+      const member: Member = { process, redis, pubSub, engine: undefined, flights: undefined }
       this.world.members.push(member)
+      const store = yield* Scope.extend(
+        Stores.make(this.world, process, redis, pubSub, this.commandTimeoutMillis),
+        scope
+      )
       const engine = yield* EngineModule.make({
-        store: SimulatedStore.make(this.world, process, link, ear),
+        store,
         commandTimeout: Duration.millis(this.commandTimeoutMillis),
         tokens: { make: () => `${process.name}.${++tokens}`, isOwn: (token) => token.startsWith(`${process.name}.`) }
       }).pipe(Scope.extend(scope))
@@ -110,7 +111,7 @@ class Simulation {
         running.fibers.push(yield* Effect.forkDaemon(caller.program))
       }
       if (this.does === "locks") return
-      const flightCaller = yield* this.startFlights(member, scope)
+      const flightCaller = yield* this.startFlights(member, store.flights, scope)
       for (let i = 0; i < callers; i++) running.fibers.push(yield* Effect.forkDaemon(flightCaller.program))
     }))
     fiber.addObserver((exit) => {
@@ -118,12 +119,12 @@ class Simulation {
     })
   }
 
-  startFlights(member: Member, scope: Scope.Scope): Effect.Effect<FlightCaller> {
+  startFlights(member: Member, store: FlightStore, scope: Scope.Scope): Effect.Effect<FlightCaller> {
     const { commandTimeoutMillis, world } = this
-    const { ear, link, process } = member
+    const { process } = member
     let tokens = 0
     return FlightsModule.make({
-      store: SimulatedFlights.make(world, process, link, ear),
+      store,
       commandTimeoutMillis,
       tokens: { make: () => `${process.name}.f${++tokens}`, isOwn: (token) => token.startsWith(`${process.name}.f`) },
       refused: PayloadModule.fanoutError("Refused", "Redis would not take it"),
@@ -140,13 +141,13 @@ class Simulation {
   }
 
   readonly hands: Nemesis.Hands = {
-    kill: ({ link, process }) => {
+    kill: ({ process, pubSub, redis }) => {
       this.world.log(process.name, () => "is killed")
       process.kill()
       // Its sockets are closed by the kernel, or nobody hears of it for a while.
-      const { random, server } = this.world
-      this.world.after(random.between(0, random.pick([1, 2_000])), () => server.unsubscribe(process.name))
-      if (random.chance(0.5)) link.cut()
+      const { random } = this.world
+      pubSub.cut(random.between(0, random.pick([1, 2_000])))
+      if (random.chance(0.5)) redis.cut()
       this.replace()
     },
     close: (member) => {
@@ -233,20 +234,75 @@ class Simulation {
   }
 }
 
-export const run = (seed: number): Outcome => {
-  const simulation = new Simulation(seed)
+export interface RunOptions {
+  readonly store?: StoreName
+  /** Without that, a world that fails is played once more. */
+  readonly isTraced?: boolean
+}
+
+/** One world on one store. */
+const play = (seed: number, store: StoreName, isTraced: boolean): Outcome & Pick<World, "history"> => {
+  const simulation = new Simulation(seed, store, isTraced)
   simulation.run()
   const { steps, world } = simulation
   const { counts, now, violation } = world
-  const trace = [...world.trace]
+  const outcome = { seed, store, violation, steps, virtualMillis: now, counts }
+  const copy = { ...outcome, trace: [...world.trace], history: [...world.history] }
   world.forget()
-  return { seed, violation, trace, steps, virtualMillis: now, counts }
+  return copy
 }
 
-export const report = ({ seed, trace, violation }: Outcome): string =>
+export const run = (seed: number, { isTraced = false, store = "lua" }: RunOptions = {}): Outcome => {
+  const outcome = play(seed, store, isTraced)
+  return outcome.violation !== undefined && !isTraced ? play(seed, store, true) : outcome
+}
+
+/** The same world on both stores: it keeps all invariants on each, and has the same history. */
+export const runBoth = (seed: number): Outcome => {
+  const [memory, lua] = [play(seed, "memory", false), play(seed, "lua", false)]
+  for (const { store, violation } of [memory, lua]) if (violation !== undefined) return run(seed, { store })
+  const steps = memory.steps + lua.steps
+  const length = Math.max(memory.history.length, lua.history.length)
+  const at = Array.from({ length }, (_, i) => i).find((i) => !isSame(memory.history[i], lua.history[i]))
+  if (at === undefined) return { ...lua, steps }
+  if (mayDiffer(memory.history[at], lua.history[at])) {
+    return { ...lua, steps, counts: new Map(lua.counts).set("histories that part", 1) }
+  }
+  const traces = [memory, lua].map(({ store }) => play(seed, store, true).trace)
+  return { ...lua, steps, trace: traces[1]!, violation: firstDifference(traces[0]!, traces[1]!) }
+}
+
+/**
+ * What has had its time is there until something is done about it (R33): a store that forgets by itself, and keys that
+ * expire, need not do so at the same time. So a late finish may be accepted, a late leave may tell of it, and an outcome may
+ * be read for longer than it must be.
+ */
+const mayDiffer = (memory: Happening | undefined, lua: Happening | undefined): boolean => {
+  const verbs = [memory, lua].map((one) => one && parse(one.what)?.verb)
+  if (verbs[1] !== "finish" && verbs[1] !== "fetch") return verbs[0] === "leaveFlight" && isMoved(lua)
+  const words = [memory, lua].map((one) => Array.isArray(one?.reply) && one.reply[1])
+  return words[0] !== words[1]
+}
+
+const isMoved = (one: Happening | undefined): boolean => one?.what[1]?.includes("\"moved\"") === true
+
+const isSame = (one: Happening | undefined, other: Happening | undefined): boolean =>
+  one !== undefined && other !== undefined && one.at === other.at && one.what.length === other.what.length &&
+  one.what.every((word, i) => word === other.what[i]) && inWords(one) === inWords(other)
+
+/** Of an error the code: where a script has failed only Redis can say. */
+const inWords = ({ reply, what }: Happening): string =>
+  isError(reply) ? reply.err.split(" ")[0]! : JSON.stringify(canonical(parse(what), reply))
+
+const firstDifference = (memory: ReadonlyArray<string>, lua: ReadonlyArray<string>): Violation => {
+  const at = memory.findIndex((line, i) => line !== lua[i])
+  return { invariant: "same seed, same history", what: `line ${at}, memory:\n${memory[at]}\nand Lua:\n${lua[at]}` }
+}
+
+export const report = ({ seed, store, trace, violation }: Outcome): string =>
   [
     ...trace,
     "",
     `Seed ${seed} breaks "${violation?.invariant}": ${violation?.what}`,
-    `Again: npm run simulate -- --seed ${seed}`
+    `Again: npm run simulate -- --seed ${seed} --store ${store}`
   ].join("\n")

@@ -1,22 +1,31 @@
 /** What a simulated world has in common: its time, its luck, its server, its processes and its trace. */
 import type { Engine } from "../../src/internal/engine/engine.js"
 import type { Flights } from "../../src/internal/engine/flights.js"
-import type { Ear } from "./ear.js"
+import type { Reply } from "../support/lua/interpreter.js"
+import type { Connection } from "./connection.js"
 import { FlightJudge } from "./flights/judge.js"
 import { Judge } from "./judge.js"
-import type { Link } from "./link.js"
 import type { Process } from "./process.js"
 import type { Random } from "./random.js"
 import * as RandomModule from "./random.js"
+import type { StoreName } from "./server.js"
 import { Server } from "./server.js"
 import { Timeline } from "./timeline.js"
 
 export interface Member {
   readonly process: Process
-  readonly link: Link
-  readonly ear: Ear
+  /** For commands, and for messages. */
+  readonly redis: Connection
+  readonly pubSub: Connection
   engine: Engine | undefined
   flights: Flights | undefined
+}
+
+/** A command and its reply, or a message and where it went. */
+export interface Happening {
+  readonly at: number
+  readonly what: ReadonlyArray<string>
+  readonly reply: Reply
 }
 
 export interface Violation {
@@ -31,6 +40,8 @@ export class World extends Timeline {
   readonly server: Server
   readonly members: Array<Member> = []
   readonly trace: Array<string> = []
+  /** What the server did, step by step: what the same seed is compared by on another store. */
+  readonly history: Array<Happening> = []
   readonly counts = new Map<string, number>()
   violation: Violation | undefined
   /** No new work begins, and nothing goes wrong any more. */
@@ -42,16 +53,16 @@ export class World extends Timeline {
   lateTimers = 0
   private numbers = 0
 
-  constructor(readonly seed: number) {
+  constructor(readonly seed: number, store: StoreName, readonly isTraced: boolean) {
     super()
     this.random = RandomModule.make(seed)
     this.judge = new Judge(this)
     this.flights = new FlightJudge(this)
-    this.server = new Server(this)
+    this.server = new Server(this, store)
   }
 
   log(who: string, text: () => string): void {
-    this.trace.push(`${this.now.toFixed(3).padStart(10)} ${who.padEnd(6)} ${text()}`)
+    if (this.isTraced) this.trace.push(`${this.now.toFixed(3).padStart(10)} ${who.padEnd(6)} ${text()}`)
   }
 
   count(what: string): void {
@@ -93,12 +104,12 @@ export class World extends Timeline {
   forget(): void {
     this.clear()
     this.trace.length = 0
+    this.history.length = 0
     this.members.length = 0
     this.judge.tokens.clear()
     this.flights.tokens.clear()
     this.flights.running.clear()
     this.flights.askers.clear()
-    this.server.memory.locks.clear()
-    this.server.memory.flights.clear()
+    this.server.backend.clear()
   }
 }

@@ -1,13 +1,8 @@
 /** What is left of flights when everybody is through and all marks have had their time: nothing. */
-import { inspect } from "node:util"
-import { isOver } from "../../../src/internal/memory/flightModel.js"
 import type { World } from "../world.js"
 
 export const checkNothingLeft = (world: World): void => {
-  const { server } = world
-  for (const [id, flight] of server.memory.flights) {
-    if (!isOver(flight, server.nowMillis())) world.violate("nothing is left", `${id}: ${inspect(flight)}`)
-  }
+  for (const left of world.server.backend.flightsLeft()) world.violate("nothing is left", left)
   for (const run of world.flights.running) {
     if (run.process.state !== "dead") world.violate("nothing is left", `run ${run.name} of ${run.id}`)
   }

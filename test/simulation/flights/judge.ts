@@ -4,6 +4,7 @@
  */
 import * as F from "../../../src/internal/engine/flight.js"
 import type { Answer, FinishRequest, JoinAnswer, JoinRequest, RefreshItem } from "../../../src/internal/flightStore.js"
+import type { Reply } from "../../support/lua/interpreter.js"
 import type { Process } from "../process.js"
 import type { World } from "../world.js"
 
@@ -125,19 +126,27 @@ export class FlightJudge {
     if (run?.name !== runOf(payload)) this.world.violate("an outcome is what the job produced", `${token}: ${payload}`)
   }
 
+  join(run: () => Reply): Reply {
+    const reply = run()
+    if (Array.isArray(reply) && reply[1] === "late") this.world.count("joins too late")
+    return reply
+  }
+
   /** The server carries it out. */
-  finish({ id, payload, token }: FinishRequest, carryOut: () => boolean): boolean {
-    const followers = [...this.world.server.memory.flights.get(id)?.followers.keys() ?? []]
-    const before = this.world.server.memory.flights.get(id)?.done.has(token)
-    const accepted = carryOut()
-    if (!accepted) {
+  finish({ id, payload, token }: FinishRequest, run: () => Reply): Reply {
+    const flight = this.world.server.backend.flight(id)
+    const followers = [...flight?.followers.keys() ?? []]
+    const before = flight?.done.has(token)
+    const reply = run()
+    if (!Array.isArray(reply)) return reply
+    if (reply[1] !== "accepted") {
       this.world.count("outcomes that came too late")
     } else if (!before) {
       const run = this.tokens.get(token)?.run
       if (run) run.acceptedAt = this.world.now
       for (const follower of followers) this.tokens.get(follower)?.outcomes.add(payload)
     }
-    return accepted
+    return reply
   }
 
   // ------------------------------------------------------------------------------------------------- what is heard
@@ -280,7 +289,7 @@ export class FlightJudge {
     const now = process.now()
     if (deadline.at <= now || known.tainted) return
     const endsAt = this.world.now + (deadline.at - now) / process.rate
-    const leader = server.memory.flights.get(id)?.leader
+    const leader = server.backend.flight(id)?.leader
     if (leader?.token !== token || leader.ends < endsAt + server.offsetMillis) {
       this.world.violate("S3: a lease ends for its leader before it ends at the server", token)
     }

@@ -61,7 +61,7 @@ export interface Entry {
 /** What a command says instead of an answer. */
 export class Refusal extends Error {}
 
-const wrongType = "WRONGTYPE Operation against a key holding the wrong kind of value"
+export const wrongType = "WRONGTYPE Operation against a key holding the wrong kind of value"
 
 export class Database {
   readonly entries = new Map<string, Entry>()

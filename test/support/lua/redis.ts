@@ -5,7 +5,7 @@
  * It knows the commands of commands.ts. redis.test.ts holds it to a real server.
  */
 import { createHash } from "node:crypto"
-import type { Context } from "./commands.js"
+import type { Command, Context } from "./commands.js"
 import { commands } from "./commands.js"
 import { Database, Refusal } from "./database.js"
 import type { Call, Reply } from "./interpreter.js"
@@ -22,9 +22,7 @@ export interface RedisOptions {
 }
 
 /** Says why a command is refused, if it is. The words are Redis's own. */
-export type Guard = (command: { readonly name: string; readonly writes: boolean; readonly grows: boolean }) =>
-  | string
-  | undefined
+export type Guard = (name: string, command: Command, args: ReadonlyArray<string>) => string | undefined
 
 const shaOf = (lua: string): string => createHash("sha1").update(lua).digest("hex")
 
@@ -108,7 +106,7 @@ export class Redis {
     if (command === undefined) return { err: `ERR Unknown Redis command called${caller}` }
     const isWrong = command.arity < 0 ? args.length < -command.arity : args.length !== command.arity
     if (isWrong) return { err: `ERR Wrong number of args calling Redis command${caller}` }
-    const refused = this.guard({ name, writes: command.writes, grows: command.grows }) ??
+    const refused = this.guard(name, command, args) ??
       (this.isFull && command.grows && !state.hasWritten ? outOfMemory : undefined)
     if (refused !== undefined) return { err: refused }
     state.hasWritten ||= command.writes

@@ -251,7 +251,7 @@ class Trace {
     const [isFull, isDenied] = [trouble === "full", trouble !== "" && trouble !== "full"]
     this.told.length = 0
     this.fake.isFull = isFull
-    this.fake.guard = (command) => isDenied && command.name === trouble ? denied : undefined
+    this.fake.guard = (name) => isDenied && name === trouble ? denied : undefined
     const count = String(keys.length)
     const fake = own(this.fake.call("EVAL", lua, count, ...keys, ...args))
 

@@ -1,0 +1,50 @@
+/** What the server of a world carries scripts out with: the memory store, or Redis' own Lua. The judge looks into both. */
+import type * as Key from "../../src/internal/key.js"
+import type { Reply } from "../support/lua/interpreter.js"
+
+export interface HolderView {
+  readonly permits: number
+  /** By the server's clock: the end of the lease, or of what Redis keeps of it when that is earlier. */
+  readonly until: number
+  readonly fence: number
+  readonly inbox: string
+}
+
+export interface WaiterView {
+  readonly permits: number
+  readonly until: number
+  readonly queued: boolean
+}
+
+export interface LockView {
+  readonly limit: number
+  readonly used: number
+  readonly holders: ReadonlyMap<string, HolderView>
+  /** In the order of their arrival. */
+  readonly waiters: ReadonlyMap<string, WaiterView>
+  readonly tombstones: ReadonlyMap<string, number>
+}
+
+export interface FlightView {
+  readonly leader: { readonly token: string; readonly ends: number } | undefined
+  readonly followers: ReadonlyMap<string, unknown>
+  /** Tokens whose finish was accepted. */
+  readonly done: { readonly has: (token: string) => boolean }
+}
+
+export interface Backend {
+  /** Runs a script: the keys, and the arguments. */
+  readonly run: (command: ReadonlyArray<string>) => Reply
+  readonly lock: (name: string) => LockView | undefined
+  /** The names of all locks of which there is anything. */
+  readonly lockNames: () => Iterable<string>
+  readonly flight: (id: string) => FlightView | undefined
+  /** What is left of flights that have ended, in words. */
+  readonly flightsLeft: () => ReadonlyArray<string>
+  /** Another program's key lies in the way of this, until it is taken away. */
+  readonly spoil: (thing: { readonly kind: Key.Kind; readonly key: string }) => void
+  readonly unspoil: () => void
+  /** Puts back what there is now. */
+  readonly snapshot: () => () => void
+  readonly clear: () => void
+}
