@@ -64,7 +64,7 @@ end
 if #living > 0 then lasts = math.max(lasts, tonumber(call("ZRANGE", followers, -1, -1, "WITHSCORES")[2])) end
 if till > lasts then call("PEXPIREAT", state, tillDigits) end
 local entries, ends = { token, "d " .. joinedUntil .. " " .. nowDigits }, { tillDigits, token }
-if keep > 0 then entries[3], entries[4] = "#kept", token end
+if keep > 0 then entries[3], entries[4], entries[5], entries[6] = "#kept", token, "#keep", text(keep) end
 if served or keep > 0 then put(outcomes, "HSET", token, payload) end
 local outcome = " " .. nowDigits .. " " .. token
 -- So many at once as Lua has room for.

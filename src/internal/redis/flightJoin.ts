@@ -82,7 +82,7 @@ local kept = not entry and keep > 0 and flight.kept and read(flight, flight.kept
 -- One that lies in the future is of no age: this server's clock went back.
 local finishedAt = kept and kept.kind == "d" and tonumber(kept.rest)
 local age = finishedAt and now - finishedAt
-local payload = age and age >= 0 and age <= keep and call("HGET", flight.outcomes, flight.kept)
+local payload = age and age >= 0 and age <= keep and age < flight.keep and call("HGET", flight.outcomes, flight.kept)
 local reply
 if payload then
   reply = { "kept", payload }

@@ -2,7 +2,8 @@
  * The Lua that the scripts for flights share. A flight is four Redis keys in one slot. They are passed in this order, and
  * none is built here:
  *
- * - state:     hash. An entry for each token; and #leader, #ends (of its lease), #ttl, #kept (a finished run).
+ * - state:     hash. An entry for each token; and #leader, #ends (of its lease), #ttl, #kept (a finished run) and
+ *   #keep (for so long).
  * - followers: sorted set. Token by the time until which it is alive.
  * - marks:     sorted set. Token of an entry d, o or x by the time until which that counts.
  * - outcomes:  hash. Payload by the token of the leader whose run it came from.
@@ -26,10 +27,10 @@ local function open(index)
   local at = (index - 1) * 4
   local flight = { state = KEYS[at + 1], followers = KEYS[at + 2], marks = KEYS[at + 3], outcomes = KEYS[at + 4] }
   -- R8: each key is read by its type before the first write, so that a foreign key fails the whole step untouched.
-  local meta = call("HMGET", flight.state, "#leader", "#ends", "#ttl", "#kept")
+  local meta = call("HMGET", flight.state, "#leader", "#ends", "#ttl", "#kept", "#keep")
   call("HLEN", flight.outcomes)
   flight.leader, flight.ends, flight.ttl = meta[1], tonumber(meta[2] or "0"), tonumber(meta[3] or "0")
-  flight.kept = meta[4]
+  flight.kept, flight.keep = meta[4], tonumber(meta[5]) or math.huge
   -- R21: every key expires with the latest deadline in any. For a leader that is a ttl after its lease: until somebody
   -- else leads, a finish that comes late is still accepted (R33).
   flight.till = math.max(flight.ends + flight.ttl, lastOf(flight.followers), lastOf(flight.marks))

@@ -323,6 +323,18 @@ export const suite = (name: string, make: Backend["make"], { elapse, theorem }: 
     )
 
     theorem(
+      "what is kept goes to nobody after the time that its finish said, however old it may be for the join",
+      () =>
+        Effect.gen(function*() {
+          const { a, b } = yield* world(make)
+          yield* a.join("A")
+          yield* a.finish("A", "x", { keep: short })
+          yield* elapse(pastShort)
+          leads(yield* b.join("B", { keep: long }))
+        })
+    )
+
+    theorem(
       "finishedAt is of the store's own clock, and lies between what that showed before and after",
       () =>
         Effect.gen(function*() {
