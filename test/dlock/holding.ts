@@ -43,6 +43,18 @@ export const holding = ({ elapse, makeServer, name, test, ttlMillis }: World): v
         }
       }))
 
+    test("a lock that was extended to many ttls is told of its loss as soon as any other (R43)", () =>
+      Effect.gen(function*() {
+        const { a, key } = yield* setup
+        const lock = yield* a.dlock.once(key)
+        yield* lock.extend(ttlMillis * 12)
+        const lost = yield* Effect.fork(Effect.flip(lock.lost))
+        yield* a.lose(key)
+        yield* elapse(1)
+        assert.isTrue(Option.isSome(yield* Fiber.poll(lost)))
+        assert.strictEqual((yield* Fiber.join(lost)).reason, "Superseded")
+      }))
+
     test("a release of a lock that the server does not know any more, or that was lost before, says so", () =>
       Effect.gen(function*() {
         const { a, key } = yield* setup
