@@ -37,6 +37,8 @@ import type {
 } from "./DlockError.js"
 import type * as Fanout from "./Fanout.js"
 import * as internal from "./internal/dlock.js"
+import { lazy } from "./internal/lazy.js"
+import { Sharing } from "./internal/sharing.js"
 import { Dlock } from "./internal/tag.js"
 import type * as Lock from "./Lock.js"
 import type { Inspection, Kind } from "./Operations.js"
@@ -197,31 +199,39 @@ export { readWriteLock } from "./ReadWriteLock.js"
 export { semaphore } from "./Semaphore.js"
 export { singleton } from "./Singleton.js"
 
+/** One service for each pair of connections that it is provided with. */
+const layerOf = <E>(
+  options: Effect.Effect<Options, E>
+): Layer.Layer<Dlock, E, RedisLayer.Redis | PubSubLayer.PubSub> => {
+  const sharing = new Sharing<Service, E>()
+  return Layer.fresh(Layer.scoped(
+    Dlock,
+    Effect.flatMap(
+      Effect.all([RedisLayer.Redis, PubSubLayer.PubSub]),
+      ([redis, pubSub]) =>
+        sharing.of(redis, pubSub, Effect.flatMap(options, (options) => internal.makeRedis(redis, pubSub, options)))
+    )
+  ))
+}
+
 /**
- * The service with default options, on the two connections. Each use of it is a service of its own, also in one graph of
- * layers: provide its connections, and share what that gives.
+ * The service with default options, on the two connections. Within one graph of layers there is one for each pair of them.
  *
  * @since 0.1.0
  * @category Layers
  */
 export const layer: Layer.Layer<Dlock, never, RedisLayer.Redis | PubSubLayer.PubSub> = Layer.fresh(
-  Layer.suspend(() => layerOptions({}))
+  Layer.suspend(lazy(() => layerOptions({})))
 )
 
 /**
- * The service on the two connections. Each use of it is a service of its own, as with `layer`.
+ * The service on the two connections. Within one graph of layers there is one for each pair of them.
  *
  * @since 0.1.0
  * @category Layers
  */
 export const layerOptions = (options: Options): Layer.Layer<Dlock, never, RedisLayer.Redis | PubSubLayer.PubSub> =>
-  Layer.fresh(Layer.scoped(
-    Dlock,
-    Effect.flatMap(
-      Effect.all([RedisLayer.Redis, PubSubLayer.PubSub]),
-      ([redis, pubSub]) => internal.makeRedis(redis, pubSub, options)
-    )
-  ))
+  layerOf(Effect.succeed(options))
 
 /**
  * `layerOptions`, with options from `Config`.
@@ -231,8 +241,7 @@ export const layerOptions = (options: Options): Layer.Layer<Dlock, never, RedisL
  */
 export const layerConfig = (
   options: Config.Config.Wrap<Options>
-): Layer.Layer<Dlock, ConfigError, RedisLayer.Redis | PubSubLayer.PubSub> =>
-  Layer.fresh(Layer.unwrapEffect(Effect.map(Config.unwrap(options), layerOptions)))
+): Layer.Layer<Dlock, ConfigError, RedisLayer.Redis | PubSubLayer.PubSub> => layerOf(Config.unwrap(options))
 
 /**
  * The service with both of its connections: all that an application needs. Without `url`, Redis is at localhost:6379.

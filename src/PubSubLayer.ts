@@ -10,9 +10,11 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type { BackendError } from "./DlockError.js"
+import { lazy } from "./internal/lazy.js"
 import * as internal from "./internal/redis/connection.js"
 import * as Driver from "./internal/redis/driver.js"
 import type { Connection } from "./internal/redis/gate.js"
+import { Sharing } from "./internal/sharing.js"
 import { Redis } from "./RedisLayer.js"
 
 /**
@@ -25,29 +27,24 @@ export class PubSub extends Context.Tag("effect-dlock/PubSub")<PubSub, Connectio
 
 /**
  * Opens a second connection with the options of the command connection, and closes it with the scope of the layer. Fails
- * only when it cannot be made at all. Each use of it is a connection of its own, also in one graph of layers: it belongs to
- * the command connection that it is provided with.
+ * only when it cannot be made at all. Within one graph of layers there is one for each command connection.
  *
  * @since 0.1.0
  * @category Layers
  */
 export const layer: Layer.Layer<PubSub, BackendError, Redis> = Layer.fresh(Layer.scoped(
   PubSub,
-  Effect.flatMap(
-    Redis,
-    ({ client }) =>
-      internal.open(
-        "messages",
-        ({ retryStrategy }) =>
-          Driver.duplicate(client, {
-            retryStrategy,
-            autoResubscribe: false,
-            enableOfflineQueue: true,
-            lazyConnect: false
-          })
-      )
-  )
+  Effect.flatMap(Redis, (redis) => sharing().of(redis, redis, subscriberOf(redis)))
 ))
+
+const sharing = lazy(() => new Sharing<Connection, BackendError>())
+
+const subscriberOf = ({ client }: Connection) =>
+  internal.open(
+    "messages",
+    ({ retryStrategy }) =>
+      Driver.duplicate(client, { retryStrategy, autoResubscribe: false, enableOfflineQueue: true, lazyConnect: false })
+  )
 
 /**
  * Uses a client of yours for subscribing. It is never closed and never reconfigured. It must be a connection of its own:
@@ -57,4 +54,4 @@ export const layer: Layer.Layer<PubSub, BackendError, Redis> = Layer.fresh(Layer
  * @category Layers
  */
 export const layerClient = (client: Driver.Client): Layer.Layer<PubSub> =>
-  Layer.succeed(PubSub, { client, owned: false })
+  Layer.sync(PubSub, () => ({ client, owned: false }))

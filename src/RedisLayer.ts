@@ -85,4 +85,5 @@ export const layerConfig = (
  * @since 0.1.0
  * @category Layers
  */
-export const layerClient = (client: Driver.Client): Layer.Layer<Redis> => Layer.succeed(Redis, { client, owned: false })
+export const layerClient = (client: Driver.Client): Layer.Layer<Redis> =>
+  Layer.sync(Redis, () => ({ client, owned: false }))

@@ -15,6 +15,7 @@ import {
   nothingUnhandled,
   redis,
   redisWith,
+  serve,
   serveClients,
   slack,
   test,
@@ -170,16 +171,20 @@ describe("a client of the caller's", () => {
   test("cannot be both connections at once", () =>
     Effect.gen(function*() {
       const client = yield* clientOf((yield* redis).url)
-      const exit = yield* Effect.exit(Effect.scoped(serveClients(client, client)))
+      const layer = Dlock.layer.pipe(
+        Layer.provide(PubSubLayer.layerClient(client)),
+        Layer.provide(RedisLayer.layerClient(client))
+      )
+      const exit = yield* Effect.exit(Layer.build(layer))
       assert(Exit.isFailure(exit) && Cause.isDie(exit.cause))
       assert.match(Cause.pretty(exit.cause), /PubSubLayer.layerClient.*RedisLayer.layerClient.*client.duplicate/s)
     }))
 })
 
-describe("two services in one graph of layers", () => {
-  class One extends Context.Tag("One")<One, Dlock.Service>() {}
-  class Two extends Context.Tag("Two")<Two, Dlock.Service>() {}
+class One extends Context.Tag("One")<One, Dlock.Service>() {}
+class Two extends Context.Tag("Two")<Two, Dlock.Service>() {}
 
+describe("two services in one graph of layers", () => {
   /** Each has the waiters of a second process. */
   const handsOver = (layerAt: (url: string) => Layer.Layer<Dlock.Dlock, BackendError>) =>
     Effect.gen(function*() {
@@ -191,7 +196,7 @@ describe("two services in one graph of layers", () => {
         Layer.provide(Layer.effect(Two, Dlock.Dlock), layerTwo)
       ))
       for (const [index, dlock] of [Context.get(context, One), Context.get(context, Two)].entries()) {
-        const { dlock: other } = yield* own(servers[index]!.url)
+        const { dlock: other } = yield* serve(servers[index]!.url)
         const admin = yield* clientOf(servers[index]!.url)
         yield* until(() => admin.pubsub("CHANNELS", "dlock:inbox:*"), 5_000, (inboxes) => inboxes.length === 2)
         const lock = yield* other.once("k")
@@ -212,6 +217,32 @@ describe("two services in one graph of layers", () => {
 
   test("have a server each: one layerOptions", () => handsOver(connected(Dlock.layerOptions({ ttl: 10_000 }))))
 })
+
+test("a layer that is used twice in one graph makes one service and one connection of each kind, which go with the last", () =>
+  Effect.gen(function*() {
+    const { url } = yield* redis
+    const admin = yield* clientOf(url)
+    const clients = Effect.promise(async () => (await admin.client("LIST") as string).trim().split("\n").length)
+    const before = yield* clients
+    const both = Layer.merge(
+      Layer.provide(Layer.effect(One, Dlock.Dlock), Dlock.layer),
+      Layer.provide(Layer.effect(Two, Dlock.Dlock), Dlock.layer)
+    ).pipe(
+      Layer.provideMerge(Dlock.layer),
+      Layer.provideMerge(PubSubLayer.layer),
+      Layer.provideMerge(RedisLayer.layer({ url }))
+    )
+    yield* Effect.scoped(Effect.gen(function*() {
+      const context = yield* Layer.build(both)
+      const dlock = Context.get(context, Dlock.Dlock)
+      assert.isTrue(dlock === Context.get(context, One) && dlock === Context.get(context, Two))
+      yield* dlock.withLock(Effect.void, "k")
+      yield* until(() => admin.pubsub("CHANNELS", "dlock:inbox:*"), 5_000, (inboxes) => inboxes.length === 1)
+      assert.strictEqual(yield* clients, before + 2)
+    }))
+    yield* until(() => Effect.runPromise(clients), 5_000, (count) => count === before)
+    yield* Effect.scoped(Layer.build(both))
+  }))
 
 describe("a Redis that is known to be away", () => {
   test("is not waited for by a job that may run alone, and is used again when it is back", () =>

@@ -835,14 +835,14 @@ const client = [
     [
       "the database of another is taken",
       "4.11",
-      "if (!this.isReady() || this.held !== undefined || this.state._tag === \"Open\" && !this.isElsewhere()) return",
-      "if (!this.isReady() || this.held !== undefined || this.state._tag === \"Open\") return"
+      "if (!this.isUp || this.held !== undefined || this.state._tag === \"Open\" && !this.isElsewhere()) return",
+      "if (!this.isUp || this.held !== undefined || this.state._tag === \"Open\") return"
     ],
     [
       "a connection that was destroyed is used",
       "4.11",
-      "this.client.status === \"ready\" && this.client.stream !== this.dead",
-      "this.client.status === \"ready\""
+      "    this.isUp = false\n",
+      ""
     ]
   ]),
   ...inFile("src/internal/redis/store.ts", [

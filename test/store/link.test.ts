@@ -109,6 +109,8 @@ describe("a connection that dies", () => {
       yield* TestClock.adjust(commandTimeout)
       assert.strictEqual(destroyed(), 1)
       yield* ask(link, "2")
+      // Its handshake may have ended in that very moment.
+      yield* become("ready")
       assert.deepStrictEqual(commands(), ["1"])
       yield* become("close")
       yield* become("ready")
@@ -371,6 +373,21 @@ describe("a connection to a database other than 0", () => {
         if (works) assert.strictEqual(result._tag, "Right")
         else assert.deepInclude({ ...(yield* Effect.flip(result)) }, { reason: "Refused", outcome: "Unknown" })
       }
+    }))
+
+  it.scoped("is used after the driver has sent again what it had sent before, and not while it does", () =>
+    Effect.gen(function*() {
+      const { ask, become, commands, connection, selectElsewhere } = play("ready", { db: 0, owned: false })
+      const link = yield* Link.make(connection, commandTimeout, 0)
+      yield* become("close")
+      yield* ask(link, "leave")
+      // On its way to ready the driver goes from database to database, for each command that it sends again.
+      connection.client.status = "ready"
+      yield* selectElsewhere(3)
+      yield* selectElsewhere(0)
+      assert.deepStrictEqual(commands(), [])
+      yield* become("ready")
+      assert.deepStrictEqual(commands(), ["leave"])
     }))
 
   it.scoped("is not used while somebody else has it in another one, and is not taken back", () =>

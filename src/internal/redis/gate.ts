@@ -51,6 +51,8 @@ export class Gate {
   /** A connection that opened only now has let nobody wait yet, however long a call was in the queue for it. */
   openedAt = Infinity
   lastError: Error | undefined
+  /** Whether the driver has done all that it does with a new connection, and sends a command at once. */
+  isUp = false
   /** The socket that was destroyed, until the driver has heard of it. */
   dead: Client["stream"] | undefined
   /** Replies that came while it is not certain in which database the commands ran. */
@@ -63,16 +65,17 @@ export class Gate {
 
   /** Finds the connection in whatever state it is, and follows it from there. */
   readonly follow: Effect.Effect<void, never, Scope.Scope> = Effect.suspend(() => {
-    const { client, enter, onClose, onConnect, onEnd, onError } = this
-    const events = { connect: onConnect, ready: enter, close: onClose, end: onEnd, error: onError, select: enter }
+    const { client, enter, onClose, onConnect, onEnd, onError, onReady } = this
+    const events = { connect: onConnect, ready: onReady, close: onClose, end: onEnd, error: onError, select: enter }
     return Effect.zipRight(
       Listeners.listen(client, events),
       Effect.sync(() => {
         // At "connect" the event has been, and the handshake is under way.
         if (client.status === "connect") onConnect()
         if (client.status === "end") onEnd()
-        if (client.status === "ready") this.openedAt = -Infinity
-        enter()
+        if (client.status !== "ready") return
+        this.openedAt = -Infinity
+        onReady()
       })
     )
   })
@@ -81,14 +84,15 @@ export class Gate {
     this.state = state
   }
 
-  /** Whether the driver would send a command at once. */
-  isReady(): boolean {
-    return this.client.status === "ready" && this.client.stream !== this.dead
-  }
-
   readonly onConnect = (): void => {
     this.openedAt = Alarm.monotonic(this.options.clock)
     this.options.onConnect(this.openedAt)
+  }
+
+  readonly onReady = (): void => {
+    // It may have become ready in the very moment in which it was given up.
+    this.isUp = this.dead === undefined || this.client.stream !== this.dead
+    this.enter()
   }
 
   /**
@@ -97,7 +101,7 @@ export class Gate {
    */
   readonly enter = (): void => {
     const { database } = this.options
-    if (!this.isReady() || this.held !== undefined || this.state._tag === "Open" && !this.isElsewhere()) return
+    if (!this.isUp || this.held !== undefined || this.state._tag === "Open" && !this.isElsewhere()) return
     if (database === undefined || database === 0 || this.isElsewhere()) this.arrive()
     else this.select(database)
   }
@@ -152,6 +156,7 @@ export class Gate {
     const { client, lastError, openedAt } = this
     this.epoch++
     this.openedAt = Infinity
+    this.isUp = false
     this.lastError = undefined
     this.held = undefined
     if (this.state._tag === "Open") this.become({ _tag: "Opening", lost: Failures.lost(client, lastError) })
@@ -170,7 +175,7 @@ export class Gate {
 
   /** When the handshake has begun that is under way, if nobody else watches over it. */
   shakesSince(): number {
-    return this.options.connection.owned && !this.isReady() ? this.openedAt : Infinity
+    return this.options.connection.owned && !this.isUp ? this.openedAt : Infinity
   }
 
   /** Opens a new connection in the place of one that has let somebody wait for too long. */

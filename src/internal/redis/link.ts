@@ -126,7 +126,7 @@ class LinkImpl implements Link {
     const { client, state } = this.gate
     // As the driver does for the first command of a client that is lazy.
     if (client.status === "wait") client.connect().catch(() => {})
-    else if (this.gate.isReady()) this.gate.enter()
+    else if (this.gate.isUp) this.gate.enter()
     else if (state._tag === "Away" && this.mayNotWait(call, state.failure)) this.fail(call, state.failure)
   }
 
@@ -213,8 +213,9 @@ class LinkImpl implements Link {
     if (this.overslept) return now + readMillis
     for (const call of this.calls) {
       if (now < call.askedAt + this.timeoutMillis) break
-      this.fail(call, this.late(call))
+      const failure = this.late(call)
       this.gate.destroyIfDead(now - this.timeoutMillis)
+      this.fail(call, failure)
     }
     if (this.gate.shakesSince() < Infinity) this.gate.destroyIfDead(now - this.timeoutMillis)
     return this.dueAt()
@@ -228,7 +229,7 @@ class LinkImpl implements Link {
 
   late({ isSent }: Call): Failure {
     const { client, state } = this.gate
-    if (isSent && this.gate.isReady()) return Failures.timedOut(client, this.commandTimeout)
+    if (isSent && this.gate.isUp) return Failures.timedOut(client, this.commandTimeout)
     if (state._tag === "Away") return state.failure
     const lost = isSent && state._tag === "Opening" ? state.lost : undefined
     return lost ?? Failures.notReady(client, this.commandTimeout)
