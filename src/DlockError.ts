@@ -143,6 +143,8 @@ const lostBecause: Record<Exclude<LockLostError["reason"], "Released">, string> 
  *     of another type (`WRONGTYPE`). A retry is refused as well.
  * - `outcome`: `NotApplied` when nothing was changed, `Unknown` when the command may have run. Either way it is safe to
  *   try again: a token that may hold or wait is given back in the background.
+ * - `operation`: the function that was called.
+ * - `cause`: what happened, in words without secrets. Where the driver or Redis said it in others, those are its own `cause`.
  *
  * @since 0.1.0
  * @category Errors
