@@ -1,6 +1,6 @@
 /** A Redis that answers with an error: the caller gets its words, and nothing is left behind. */
 import { assert, describe } from "@effect/vitest"
-import { Effect, Fiber, Option } from "effect"
+import { Effect, Fiber, Option, Schedule } from "effect"
 import type { Redis as Client } from "ioredis"
 import type { BackendError } from "../../src/DlockError.js"
 import { allKeys } from "../support/redisSpy.js"
@@ -243,6 +243,15 @@ describe.concurrent.each(passing)("$name", (refusal) => {
       yield* Effect.promise(() => refusal.make(admin))
       yield* isRefused(service, refusal)
       const ran: Array<string> = []
+      // As docs/operations.md has it.
+      const retrying = yield* Effect.fork(
+        service.dlock.withLock(Effect.void, "other").pipe(
+          Effect.retry({
+            schedule: Schedule.exponential("200 millis").pipe(Schedule.jittered, Schedule.upTo("1 minute")),
+            while: (error) => error._tag === "BackendError" && error.reason !== "Refused"
+          })
+        )
+      )
       const standing = yield* Effect.fork(
         service.dlock.singleton("k", Effect.sync(() => ran.push("singleton")))
       )
@@ -253,6 +262,7 @@ describe.concurrent.each(passing)("$name", (refusal) => {
       yield* Effect.promise(() => refusal.end(admin))
       yield* Fiber.join(standing)
       assert.deepStrictEqual(ran, ["singleton"])
+      yield* Fiber.join(retrying)
     }))
 })
 
