@@ -4,6 +4,7 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Dlock, PubSubLayer, RedisLayer } from "effect-dlock"
+import * as HttpFanout from "effect-dlock/HttpFanout"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
@@ -197,6 +198,13 @@ describe("the documents", () => {
     assert.isAbove(inSources.length, 2)
     assert.deepStrictEqual(compile([...inDocuments, ...inSources]), [])
   }, 120_000)
+
+  it("name the headers that do not count for HttpFanout", () => {
+    const table = /^\| header \|(.*?)\n\n/ms.exec(documents["docs/http.md"] ?? "")?.[1] ?? ""
+    const named = [...table.matchAll(/`([\w-]+)(: 0)?`/g)].map(([, name = ""]) => name.toLowerCase())
+    // `Vary` is a header of responses.
+    assert.sameMembers(named, [...HttpFanout.harmlessHeaders, "vary", "content-length"])
+  })
 
   it("have links that lead somewhere", () => assert.deepStrictEqual(brokenLinks(documents), []))
 

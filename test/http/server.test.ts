@@ -2,7 +2,6 @@ import type { HttpServerRequest } from "@effect/platform"
 import { HttpServerResponse } from "@effect/platform"
 import { assert, it } from "@effect/vitest"
 import { Effect, Exit, Option } from "effect"
-import { readFileSync } from "node:fs"
 import * as HttpFanout from "../../src/HttpFanout.js"
 import * as Outcome from "../../src/internal/http/outcome.js"
 import * as Request from "../../src/internal/http/request.js"
@@ -44,14 +43,6 @@ it.effect("headers that are not named in a list are a defect that names the opti
       assert.include(String(exit.cause.defect), "`ignore`")
     }
   }))
-
-it("the headers that do not count are those that docs/http.md names", () => {
-  const document = readFileSync(new URL("../../docs/http.md", import.meta.url), "utf8")
-  const table = /^\| header \|(.*?)\n\n/ms.exec(document)?.[1] ?? ""
-  const named = [...table.matchAll(/`([\w-]+)(: 0)?`/g)].map(([, name = ""]) => name.toLowerCase())
-  // `Vary` is a header of responses.
-  assert.sameMembers(named, [...HttpFanout.harmlessHeaders, "vary", "content-length"])
-})
 
 it.effect("of a header that is ignored, and that a response depends on all the same, only a hash is sent to Redis", () =>
   Effect.gen(function*() {
