@@ -1133,6 +1133,20 @@ const sharing = [
     ["what is not enumerable is JSON", "S7", "if (Reflect.ownKeys(fields).length !== keys.length) {", "if (false) {"],
     ["a hole in an array is JSON", "S7", "values[i] === undefined", "false"]
   ]),
+  ...inFile("src/internal/engine/flights.ts", [
+    [
+      "callers wait until a store that is away can be told of the end",
+      "R33",
+      "const patient = landing === undefined || flight.state._tag !== \"Finishing\"",
+      "const patient = true"
+    ],
+    [
+      "who comes while a job that ran alone is being stopped does not ask whether the store is back",
+      "R31",
+      "if (flight.alone) return this.land(flight, F.nobodys)\n",
+      ""
+    ]
+  ]),
   ...inFile("src/internal/engine/callers.ts", [
     [
       "a job runs alone beside a flight of all processes",
