@@ -164,4 +164,7 @@ export const variants = (
 
 /** Whether it would have been chosen for this request too. */
 export const suits = ({ vary }: Response, request: Headers): Effect.Effect<boolean> =>
-  Effect.every(vary, ([name, value]) => Effect.map(valueOf(request, name), (own) => own === value))
+  Effect.map(
+    Effect.forEach(vary, ([name, value]) => Effect.map(valueOf(request, name), (own) => own === value)),
+    (same) => !same.includes(false)
+  )
