@@ -62,7 +62,12 @@ const program = Effect.gen(function*() {
   const shared = Dlock.fanout("f", Effect.delay(Effect.succeed("answer"), 50))
   const answers = yield* Effect.all([shared, shared], { concurrency: 2 })
   console.log(holders.length, released, ...answers)
-}).pipe(Effect.scoped, Effect.provide(Dlock.layerRedis({ url: process.argv[1] })))
+}).pipe(
+  Effect.scoped,
+  Effect.provide(Dlock.layerRedis({ url: process.argv[1] })),
+  // That a lock was lost, as it was taken by force.
+  Effect.provide(Logger.remove(Logger.defaultLogger))
+)
 
 Effect.runPromise(program)
 `
@@ -159,8 +164,8 @@ describe("the packed package", () => {
     try {
       for (
         const [type, imports] of [
-          ["module", `import { Dlock } from "effect-dlock"; import * as Effect from "effect/Effect"`],
-          ["commonjs", `const { Dlock } = require("effect-dlock"); const Effect = require("effect/Effect")`]
+          ["module", `import { Dlock } from "effect-dlock"; import { Effect, Logger } from "effect"`],
+          ["commonjs", `const { Dlock } = require("effect-dlock"); const { Effect, Logger } = require("effect")`]
         ] as const
       ) {
         const printed = await run(
