@@ -35,12 +35,12 @@ describe("a lock that is released before its scope closes", () => {
         const times = 5_000
         const grown: Array<number> = []
         yield* Effect.repeatN(round, times)
-        for (let i = 0; i < 3; i++) {
+        // What the compiler keeps comes now and then, and what a lock keeps comes with each: in every round.
+        while (grown.length < 10 && !(Math.min(...grown) / times < 10)) {
           const before = yield* heapUsed
           yield* Effect.repeatN(round, times)
           grown.push((yield* heapUsed) - before)
         }
-        // What the compiler keeps comes once, and what a lock keeps comes with each.
         assert.isBelow(Math.min(...grown) / times, 10, "bytes for each")
       }).pipe(Effect.scoped, Effect.provide(Dlock.layerMemory)), 60_000)
   }
