@@ -111,7 +111,7 @@ export interface Options {
 
 /**
  * All operations as members, for those who have the service at hand. The functions of this module take it from the context,
- * and those of `fanout` and `push` also see to it by the types that an outcome without a schema is JSON.
+ * their errors show the line of the call, and those of `fanout` and `push` also see to it by the types that an outcome without a schema is JSON.
  *
  * @since 0.1.0
  * @category Models

@@ -9,6 +9,10 @@
  * - `InvalidKeyError`: the key cannot be a lock's name. Fix the call.
  * - `FanoutError`: the outcome of a job could not be shared. Give a schema, or shrink it.
  *
+ * A printed error shows the line of the call that failed, as a span would, and no frames of this library. Calls look at the
+ * stack for that 1,000 times a second at most: a program that makes more has some errors without the line. As JSON, and so
+ * in a log, an error is its message and its fields.
+ *
  * @since 0.1.0
  */
 import * as Duration from "effect/Duration"
@@ -43,26 +47,43 @@ export class LockAcquisitionError
    * @since 0.1.0
    */
   override get message(): string {
-    const by = this.holder === undefined ? "" : ` by ${this.holder}`
-    const ends = this.retryAfter === undefined ? "" : `, for at most ${Duration.format(this.retryAfter)} if not renewed`
-    switch (this.reason) {
-      case "Held":
-        return `"${shorten(this.key)}" is held${by}${ends}. Try again later, or use Dlock.lock to wait for it.`
-      case "Timeout":
-        return `"${shorten(this.key)}" was still held${by} after waiting ${Duration.format(this.waited)}. ` +
-          "Try again later, or give it a longer `wait`."
-      case "OverLimit":
-        return this.permits === undefined || this.requested === undefined
-          ? `Semaphore "${shorten(this.key)}" has fewer permits than were requested.`
-          : `Semaphore "${shorten(this.key)}" has ${count(this.permits, "permit")}; ` +
-            `${this.requested} were requested.`
-      case "Reentrant":
-        return `"${
-          shorten(this.key)
-        }" is held by the code around this call. Take it once, outside, or release it first; ` +
-          "if its holder does not wait for this fiber, use `reentrant: \"wait\"`."
-    }
+    return `${whyNot(this)} ${whatToDo[this.reason]}`.trimEnd()
   }
+
+  /**
+   * @since 0.1.0
+   */
+  override toJSON(): unknown {
+    return messageFirst(this)
+  }
+}
+
+const whyNot = (error: LockAcquisitionError): string => {
+  const { holder, permits, reason, requested, retryAfter, waited } = error
+  const key = `"${shorten(error.key)}"`
+  const by = holder === undefined ? "" : ` by ${holder}`
+  switch (reason) {
+    case "Held":
+      return `${key} is held${by}${
+        retryAfter === undefined ? "" : `, for at most ${Duration.format(retryAfter)} if not renewed`
+      }.`
+    case "Timeout":
+      return `${key} was still held${by} after waiting ${Duration.format(waited)}.`
+    case "OverLimit":
+      return permits === undefined || requested === undefined
+        ? `Semaphore ${key} has fewer permits than were requested.`
+        : `Semaphore ${key} has ${permits} ${permits === 1 ? "permit" : "permits"}; ${requested} were requested.`
+    case "Reentrant":
+      return `${key} is held by the code around this call.`
+  }
+}
+
+const whatToDo: Record<LockAcquisitionError["reason"], string> = {
+  Held: "Try again later.",
+  Timeout: "Try again later, or give it a longer `wait`.",
+  OverLimit: "",
+  Reentrant: "Take it once, outside, or release it first; if its holder does not wait for this fiber, use " +
+    "`reentrant: \"wait\"`."
 }
 
 /**
@@ -84,7 +105,15 @@ export class MultiLockError
    * @since 0.1.0
    */
   override get message(): string {
-    return `None of ${this.keys.length} keys was taken. ${this.failed.map((error) => error.message).join(" ")}`
+    const why = this.failed.map(whyNot).join(" ")
+    return `None of ${this.keys.length} keys was acquired. ${why} ${whatToDo[this.failed[0].reason]}`
+  }
+
+  /**
+   * @since 0.1.0
+   */
+  override toJSON(): unknown {
+    return messageFirst(this)
   }
 }
 
@@ -119,6 +148,13 @@ export class LockLostError extends Schema.TaggedError<LockLostError>("effect-dlo
     return this.reason === "Released"
       ? `${lock} is not held any more: its own holder released it. ${stop}`
       : `${lock} was lost: ${lostBecause[this.reason]}. Another owner may hold it now. ${stop}`
+  }
+
+  /**
+   * @since 0.1.0
+   */
+  override toJSON(): unknown {
+    return messageFirst(this)
   }
 }
 
@@ -162,6 +198,13 @@ export class BackendError extends Schema.TaggedError<BackendError>("effect-dlock
     const words = this.cause instanceof Error ? this.cause.message : String(this.cause)
     return `${this.operation} failed: ${backendDid[this.reason]}${words}. ${backendAdvice[this.outcome]}.`
   }
+
+  /**
+   * @since 0.1.0
+   */
+  override toJSON(): unknown {
+    return messageFirst(this)
+  }
 }
 
 const backendDid: Record<BackendError["reason"], string> = {
@@ -203,6 +246,13 @@ export class FanoutError extends Schema.TaggedError<FanoutError>("effect-dlock/F
     const words = this.cause instanceof Error ? this.cause.message : String(this.cause)
     return `The outcome of "${shorten(this.id)}" ${fanoutBecause[this.reason]}: ${words}`
   }
+
+  /**
+   * @since 0.1.0
+   */
+  override toJSON(): unknown {
+    return messageFirst(this)
+  }
 }
 
 const fanoutBecause: Record<FanoutError["reason"], string> = {
@@ -233,6 +283,13 @@ export class InvalidKeyError
   override get message(): string {
     return `${JSON.stringify(this.key)} cannot be a lock's key: ${keyBecause[this.reason]}.`
   }
+
+  /**
+   * @since 0.1.0
+   */
+  override toJSON(): unknown {
+    return messageFirst(this)
+  }
 }
 
 const keyBecause: Record<InvalidKeyError["reason"], string> = {
@@ -242,6 +299,11 @@ const keyBecause: Record<InvalidKeyError["reason"], string> = {
   NotWellFormed: "it has a lone surrogate, which UTF-8 cannot carry. Encode it first"
 }
 
-const count = (n: number, what: string): string => `${n} ${what}${n === 1 ? "" : "s"}`
+/** What a logger prints of a value. An Error inside would be printed as nothing. */
+const messageFirst = (error: Error): unknown => {
+  const { cause, message } = error
+  const shown = cause instanceof Error ? { name: cause.name, message: cause.message } : cause
+  return Object.assign({ message }, error, cause === undefined ? {} : { cause: shown })
+}
 
 const shorten = (key: string): string => key.length <= 64 ? key : `${key.slice(0, 61)}...`

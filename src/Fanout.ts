@@ -15,6 +15,7 @@ import type * as Exit from "effect/Exit"
 import type * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type { BackendError, FanoutError, InvalidKeyError, LockAcquisitionError } from "./DlockError.js"
+import { here } from "./internal/callSite.js"
 import { keyFirst } from "./internal/dual.js"
 import type { Dlock } from "./internal/tag.js"
 import { withDlock } from "./internal/tag.js"
@@ -194,7 +195,9 @@ export const fanout: {
     job: Effect.Effect<A, E, R> & Sharable<A, E>,
     options?: Options
   ): Effect.Effect<A, E | BackendError | FanoutError | InvalidKeyError, Exclude<R, Scope.Scope> | Dlock>
-} = keyFirst((id, job, options: AnyOptions | undefined) => withDlock((dlock) => dlock.fanout(id, job, options)))
+} = keyFirst((site, id, job, options: AnyOptions | undefined) =>
+  withDlock("fanout", site, (dlock) => dlock.fanout(id, job, options))
+)
 
 /**
  * The part of the first caller of `push`.
@@ -271,4 +274,4 @@ export const push: {
   id: string,
   onCompleted: (exit: Exit.Exit<A, E | BackendError | FanoutError>) => Effect.Effect<void, never, R>,
   options?: AnyOptions
-) => withDlock((dlock) => dlock.push(id, onCompleted, options))
+) => withDlock("push", here(), (dlock) => dlock.push(id, onCompleted, options))

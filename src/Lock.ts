@@ -9,7 +9,6 @@
  */
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
-import { dual } from "effect/Function"
 import type * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type {
@@ -19,7 +18,8 @@ import type {
   LockLostError,
   MultiLockError
 } from "./DlockError.js"
-import { isBody } from "./internal/dual.js"
+import { here } from "./internal/callSite.js"
+import { bodyFirst } from "./internal/dual.js"
 import type { Dlock } from "./internal/tag.js"
 import { withDlock } from "./internal/tag.js"
 
@@ -161,7 +161,7 @@ export const once = (
   key: string,
   options?: Options
 ): Effect.Effect<Lock, LockAcquisitionError | BackendError | InvalidKeyError, Dlock | Scope.Scope> =>
-  withDlock((dlock) => dlock.once(key, options))
+  withDlock("once", here(), (dlock) => dlock.once(key, options))
 
 /**
  * Acquires the lock, waiting for it in order of arrival. It is held until the scope closes.
@@ -185,7 +185,7 @@ export const lock = (
   key: string,
   options?: Options
 ): Effect.Effect<Lock, LockAcquisitionError | BackendError | InvalidKeyError, Dlock | Scope.Scope> =>
-  withDlock((dlock) => dlock.lock(key, options))
+  withDlock("lock", here(), (dlock) => dlock.lock(key, options))
 
 /**
  * Acquires the lock, waiting in order of arrival; runs the effect; releases. Instead of an effect it takes a function of
@@ -227,10 +227,8 @@ export const withLock: {
     key: string,
     options?: Options
   ): Effect.Effect<A, E | LockAcquisitionError | LockLostError | BackendError | InvalidKeyError, R | Dlock>
-} = dual(
-  (args) => isBody(args[0]),
-  <A, E, R>(self: Body<Lock, A, E, R>, key: string, options?: Options) =>
-    withDlock((dlock) => dlock.withLock(self, key, options))
+} = bodyFirst((site, self: Body<Lock, unknown, unknown, unknown>, key: string, options: Options | undefined) =>
+  withDlock("withLock", site, (dlock) => dlock.withLock(self, key, options))
 )
 
 /**
@@ -262,10 +260,8 @@ export const withLockIfAvailable: {
     key: string,
     options?: Options
   ): Effect.Effect<Option.Option<A>, E | LockLostError | BackendError | InvalidKeyError, R | Dlock>
-} = dual(
-  (args) => isBody(args[0]),
-  <A, E, R>(self: Body<Lock, A, E, R>, key: string, options?: Options) =>
-    withDlock((dlock) => dlock.withLockIfAvailable(self, key, options))
+} = bodyFirst((site, self: Body<Lock, unknown, unknown, unknown>, key: string, options: Options | undefined) =>
+  withDlock("withLockIfAvailable", site, (dlock) => dlock.withLockIfAvailable(self, key, options))
 )
 
 /**
@@ -299,7 +295,7 @@ export const withLockIfAvailable: {
 export const multi = (
   ...keys: readonly [string | ReadonlyArray<string>, ...ReadonlyArray<string | ReadonlyArray<string>>]
 ): Effect.Effect<MultiLock, MultiLockError | BackendError | InvalidKeyError, Dlock | Scope.Scope> =>
-  withDlock((dlock) => dlock.multi(keys))
+  withDlock("multi", here(), (dlock) => dlock.multi(keys))
 
 /**
  * Takes all the keys, waiting for them; runs the effect, or what a function of the handle gives; gives them back. `options.wait` is one limit for all of them.
@@ -321,8 +317,9 @@ export const withMulti: {
     keys: string | ReadonlyArray<string>,
     options?: Options
   ): Effect.Effect<A, E | MultiLockError | LockLostError | BackendError | InvalidKeyError, R | Dlock>
-} = dual(
-  (args) => isBody(args[0]),
-  <A, E, R>(self: Body<MultiLock, A, E, R>, keys: string | ReadonlyArray<string>, options?: Options) =>
-    withDlock((dlock) => dlock.withMulti(self, keys, options))
-)
+} = bodyFirst((
+  site,
+  self: Body<MultiLock, unknown, unknown, unknown>,
+  keys: string | ReadonlyArray<string>,
+  options: Options | undefined
+) => withDlock("withMulti", site, (dlock) => dlock.withMulti(self, keys, options)))

@@ -6,6 +6,7 @@
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type { BackendError, InvalidKeyError } from "./DlockError.js"
+import { here } from "./internal/callSite.js"
 import type { Dlock } from "./internal/tag.js"
 import { withDlock } from "./internal/tag.js"
 
@@ -89,7 +90,8 @@ export type Inspection<K extends Kind = Kind> = K extends "readWriteLock" ? Read
 export const inspect = <K extends Kind = "lock">(
   key: string,
   kind?: K
-): Effect.Effect<Inspection<K>, BackendError | InvalidKeyError, Dlock> => withDlock((dlock) => dlock.inspect(key, kind))
+): Effect.Effect<Inspection<K>, BackendError | InvalidKeyError, Dlock> =>
+  withDlock("inspect", here(), (dlock) => dlock.inspect(key, kind))
 
 /**
  * Takes the key from all who hold it now, and says how many that were. The holder is told at once and its
@@ -102,7 +104,8 @@ export const inspect = <K extends Kind = "lock">(
 export const forceRelease = (
   key: string,
   kind?: Kind
-): Effect.Effect<number, BackendError | InvalidKeyError, Dlock> => withDlock((dlock) => dlock.forceRelease(key, kind))
+): Effect.Effect<number, BackendError | InvalidKeyError, Dlock> =>
+  withDlock("forceRelease", here(), (dlock) => dlock.forceRelease(key, kind))
 
 /**
  * The gentle form of `forceRelease`: asks all who hold the key now to let go, and says how many that were. Their guarded
@@ -116,4 +119,5 @@ export const forceRelease = (
 export const askRelease = (
   key: string,
   kind?: Kind
-): Effect.Effect<number, BackendError | InvalidKeyError, Dlock> => withDlock((dlock) => dlock.askRelease(key, kind))
+): Effect.Effect<number, BackendError | InvalidKeyError, Dlock> =>
+  withDlock("askRelease", here(), (dlock) => dlock.askRelease(key, kind))

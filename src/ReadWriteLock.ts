@@ -9,6 +9,7 @@
 import type * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { BackendError, InvalidKeyError, LockAcquisitionError, LockLostError } from "./DlockError.js"
+import { here } from "./internal/callSite.js"
 import type { Dlock } from "./internal/tag.js"
 import { withDlock } from "./internal/tag.js"
 import type * as Lock from "./Lock.js"
@@ -83,4 +84,5 @@ export interface ReadWriteLock {
 export const readWriteLock = (
   key: string,
   options?: Lock.Options
-): Effect.Effect<ReadWriteLock, InvalidKeyError, Dlock> => withDlock((dlock) => dlock.readWriteLock(key, options))
+): Effect.Effect<ReadWriteLock, InvalidKeyError, Dlock> =>
+  withDlock("readWriteLock", here(), (dlock) => dlock.readWriteLock(key, options))

@@ -10,6 +10,7 @@ import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type { BackendError, InvalidKeyError, LockAcquisitionError, LockLostError } from "./DlockError.js"
+import { here } from "./internal/callSite.js"
 import type { Dlock } from "./internal/tag.js"
 import { withDlock } from "./internal/tag.js"
 import type * as Lock from "./Lock.js"
@@ -87,4 +88,4 @@ export interface Options extends Lock.Options {
  * @category Constructors
  */
 export const semaphore = (key: string, options?: Options): Effect.Effect<Semaphore, InvalidKeyError, Dlock> =>
-  withDlock((dlock) => dlock.semaphore(key, options))
+  withDlock("semaphore", here(), (dlock) => dlock.semaphore(key, options))

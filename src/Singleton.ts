@@ -92,6 +92,6 @@ export const singleton: {
     self: Lock.Body<Lock.Lock, A, E, R>,
     options?: Options
   ): Effect.Effect<A, E | LockAcquisitionError | BackendError | InvalidKeyError, R | Dlock>
-} = keyFirst((key, self: Lock.Body<Lock.Lock, unknown, unknown, unknown>, options: Options | undefined) =>
-  withDlock((dlock) => dlock.singleton(key, self, options))
+} = keyFirst((site, key, self: Lock.Body<Lock.Lock, unknown, unknown, unknown>, options: Options | undefined) =>
+  withDlock("singleton", site, (dlock) => dlock.singleton(key, self, options))
 )

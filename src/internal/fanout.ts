@@ -16,6 +16,7 @@ import type * as Dlock from "../Dlock.js"
 import type { BackendError, FanoutError, InvalidKeyError } from "../DlockError.js"
 import { LockAcquisitionError } from "../DlockError.js"
 import type * as Fanout from "../Fanout.js"
+import * as CallSite from "./callSite.js"
 import { ask, askEvenAlone } from "./engine/callers.js"
 import type { Caller, Landing, Produced } from "./engine/flight.js"
 import type { Flights } from "./engine/flights.js"
@@ -103,6 +104,7 @@ class Fanouts {
     }
     const keep = (exit: Exit.Exit<unknown, unknown>) => {
       this.readings.set(landing, { schemas, exit })
+      if (Exit.isFailure(exit)) CallSite.show(exit.cause, "", true)
       return exit
     }
     const read = Outcome.read(id, landing.payload, schemas)

@@ -6,9 +6,11 @@ import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as FiberId from "effect/FiberId"
+import * as Inspectable from "effect/Inspectable"
 import type { BackendError, LockLostError } from "../DlockError.js"
 import type * as Lock from "../Lock.js"
 import type * as ReadWriteLock from "../ReadWriteLock.js"
+import * as CallSite from "./callSite.js"
 import type { Lease } from "./engine/lease.js"
 import * as Graft from "./graft.js"
 import type { Env } from "./locks.js"
@@ -16,7 +18,7 @@ import { named } from "./operation.js"
 import { finiteMillis } from "./options.js"
 import * as Reentrancy from "./reentrancy.js"
 
-export class Handle implements Lock.Lease {
+export abstract class Handle extends Inspectable.Class implements Lock.Lease {
   // Private at run time too: a printed lock must not show the service, with the tokens of others in it (R19).
   readonly #env: Env
   readonly #lease: Lease
@@ -24,6 +26,7 @@ export class Handle implements Lock.Lease {
 
   /** `forget` takes the finalizer out of the scope that would release it. */
   constructor(env: Env, lease: Lease, forget?: () => void) {
+    super()
     this.#env = env
     this.#lease = lease
     this.#forget = forget
@@ -40,38 +43,50 @@ export class Handle implements Lock.Lease {
     })
   }
 
+  // Getters, so that a held lock carries no closures of its own and can still be taken apart, and knows who calls.
   get release(): Effect.Effect<void, LockLostError | BackendError> {
-    return named("release")(Effect.uninterruptible(Effect.suspend(() => {
+    const released = Effect.uninterruptible(Effect.suspend(() => {
       this.#forget?.()
       return this.#env.engine.release(this.#lease)
-    })))
+    }))
+    return of("release", CallSite.here(), released)
   }
 
   get check(): Effect.Effect<void, LockLostError> {
-    return Effect.asVoid(this.#env.engine.remaining(this.#lease))
+    return of("check", CallSite.here(), Effect.asVoid(this.#env.engine.remaining(this.#lease)))
   }
 
   get lost(): Effect.Effect<never, LockLostError> {
-    return this.#env.engine.lost(this.#lease)
+    return of("lost", CallSite.here(), this.#env.engine.lost(this.#lease))
   }
 
-  // Getters, so that a held lock carries no closures of its own and can still be taken apart.
   get extend() {
-    return (ttl?: Duration.DurationInput): Effect.Effect<void, LockLostError | BackendError> =>
-      named("extend")(Effect.suspend(() => {
+    const site = CallSite.here()
+    return (ttl?: Duration.DurationInput): Effect.Effect<void, LockLostError | BackendError> => {
+      const extended = Effect.suspend(() => {
         if (ttl === undefined) return this.#env.engine.extend(this.#lease, this.#lease.terms.ttlMillis)
         const ttlMillis = finiteMillis("ttl", ttl)
         return Either.isLeft(ttlMillis)
           ? Effect.die(ttlMillis.left)
           : this.#env.engine.extend(this.#lease, ttlMillis.right)
-      }))
+      })
+      return of("extend", site, extended)
+    }
   }
 
   get guard() {
+    const site = CallSite.here()
     return <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | LockLostError, R> =>
-      guard(this.#env, this.#lease, effect)
+      of("guard", site, guard(this.#env, this.#lease, effect))
   }
 }
+
+/** An operation of a handle. */
+const of = <A, E, R>(
+  operation: string,
+  site: CallSite.CallSite | undefined,
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> => CallSite.at(`lock.${operation}`, site)(named(operation)(effect))
 
 export class LockImpl extends Handle implements Lock.Lock {
   readonly fencingToken: number
@@ -88,14 +103,22 @@ export class LockImpl extends Handle implements Lock.Lock {
   get token(): string {
     return Handle.leaseOf(this).token
   }
+
+  toJSON(): unknown {
+    return { _id: "effect-dlock/Lock", key: this.key, fencingToken: this.fencingToken }
+  }
 }
 
 export class WriteLockImpl extends LockImpl implements ReadWriteLock.WriteLock {
-  readonly downgrade: Effect.Effect<void, LockLostError | BackendError>
+  readonly #lowered: Effect.Effect<void, LockLostError | BackendError>
 
   constructor(env: Env, lease: Lease, forget?: () => void) {
     super(env, lease, forget)
-    this.downgrade = named("downgrade")(env.engine.lower(lease, 1))
+    this.#lowered = env.engine.lower(lease, 1)
+  }
+
+  get downgrade(): Effect.Effect<void, LockLostError | BackendError> {
+    return of("downgrade", CallSite.here(), this.#lowered)
   }
 }
 
@@ -110,6 +133,10 @@ export class MultiLockImpl extends Handle implements Lock.MultiLock {
 
   get keys(): ReadonlyArray<string> {
     return Array.from(this.fencingTokens.keys())
+  }
+
+  toJSON(): unknown {
+    return { _id: "effect-dlock/MultiLock", fencingTokens: Object.fromEntries(this.fencingTokens) }
   }
 }
 

@@ -13,6 +13,7 @@ import * as Tracer from "effect/Tracer"
 import type { InvalidKeyError, LockAcquisitionError, LockLostError } from "../DlockError.js"
 import { BackendError, MultiLockError } from "../DlockError.js"
 import type * as Lock from "../Lock.js"
+import * as CallSite from "./callSite.js"
 import type { Engine, Request, Restore } from "./engine/engine.js"
 import * as Errors from "./engine/errors.js"
 import type { Lease } from "./engine/lease.js"
@@ -127,6 +128,7 @@ const acquire = <E, A, F, R>(
   asked: Asked<E>,
   use: (lease: Lease, restore: Restore) => Effect.Effect<A, F, R>
 ): Effect.Effect<A, E | F | BackendError, R> => {
+  CallSite.refill(env.engine.keeper)
   const acquired = Effect.uninterruptibleMask((restore) =>
     Effect.flatMap(Multi.acquire(env.engine, asked, restore), (lease) => use(lease, restore))
   )

@@ -2,6 +2,7 @@
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import { BackendError } from "../DlockError.js"
+import * as CallSite from "./callSite.js"
 
 /** The errors of these have not been named yet. Those of a caller's own effect have, by the call that failed in it. */
 const steps: ReadonlySet<string> = new Set([
@@ -15,8 +16,11 @@ export const rename = (error: BackendError, operation: string): BackendError => 
 }
 
 export const named = (operation: string) => <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.catchAllCause(effect, (cause) =>
-    Effect.failCause(
-      // SAFETY: where a BackendError is one of the errors, so is every other.
-      Cause.map(cause, (error) => error instanceof BackendError ? rename(error, operation) as E & BackendError : error)
-    ))
+  Effect.catchAllCause(effect, (cause) => {
+    // SAFETY: where a BackendError is one of the errors, so is every other.
+    const rightly = (error: E) => error instanceof BackendError ? rename(error, operation) as E & BackendError : error
+    const told = Cause.map(cause, rightly)
+    CallSite.show(told, "")
+    // Effect notes the span that something fails in with `fail` alone.
+    return told._tag === "Fail" ? Effect.fail(told.error) : Effect.failCause(told)
+  })

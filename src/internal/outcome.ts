@@ -14,6 +14,7 @@ import * as Schema from "effect/Schema"
 import { FanoutError } from "../DlockError.js"
 import * as Json from "./json.js"
 import { lazy } from "./lazy.js"
+import { said } from "./said.js"
 
 /** How to write and read values. Without it they are JSON as they are. */
 export interface Schemas {
@@ -116,8 +117,7 @@ export const read = (
   payload: string,
   schemas: Schemas | undefined
 ): Effect.Effect<unknown, unknown> => {
-  const failed = (reason: Reason, why: unknown) =>
-    Effect.fail(new FanoutError({ id, reason, cause: new Error(words(why)) }))
+  const failed = (reason: Reason, why: unknown) => Effect.fail(new FanoutError({ id, reason, cause: said(words(why)) }))
   const plain = schemas === undefined ? readPlain(payload) : undefined
   if (plain !== undefined) return plain
   const envelope = readEnvelope()(payload)

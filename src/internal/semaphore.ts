@@ -2,8 +2,10 @@
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Either from "effect/Either"
+import * as Inspectable from "effect/Inspectable"
 import type { InvalidKeyError, LockAcquisitionError } from "../DlockError.js"
 import type * as Semaphore from "../Semaphore.js"
+import * as CallSite from "./callSite.js"
 import * as Errors from "./engine/errors.js"
 import * as Key from "./key.js"
 import { LockImpl } from "./lock.js"
@@ -23,14 +25,19 @@ export const make = (
     (permits, key) => new SemaphoreImpl(env, key, permits, options)
   )
 
-class SemaphoreImpl implements Semaphore.Semaphore {
-  // Private at run time too: what is printed must not show the engine, with the tokens of others in it (R19).
+class SemaphoreImpl extends Inspectable.Class implements Semaphore.Semaphore {
+  // Private at run time too: what is printed must not show the service, with the tokens of others in it (R19).
   readonly #env: Env
   readonly #options: Semaphore.Options | undefined
 
   constructor(env: Env, readonly key: string, readonly permits: number, options: Semaphore.Options | undefined) {
+    super()
     this.#env = env
     this.#options = options
+  }
+
+  toJSON(): unknown {
+    return { _id: "effect-dlock/Semaphore", key: this.key, permits: this.permits }
   }
 
   #asked(permits: number, waits: boolean): Effect.Effect<Asked<LockAcquisitionError>, LockAcquisitionError> {
@@ -52,7 +59,12 @@ class SemaphoreImpl implements Semaphore.Semaphore {
   }
 
   get take(): Semaphore.Semaphore["take"] {
-    return (permits = 1) => this.#take(permits, true).pipe(span("semaphore.take", this.key), goOnInside(this.#env))
+    return (permits = 1) =>
+      this.#take(permits, true).pipe(
+        span("semaphore.take", this.key),
+        goOnInside(this.#env),
+        CallSite.at("semaphore.take", CallSite.here())
+      )
   }
 
   get tryTake(): Semaphore.Semaphore["tryTake"] {
@@ -63,23 +75,34 @@ class SemaphoreImpl implements Semaphore.Semaphore {
           (error) => error._tag === "LockAcquisitionError" && error.reason === "Held",
           () => Effect.succeedNone
         ),
-        span("semaphore.tryTake", this.key)
+        span("semaphore.tryTake", this.key),
+        CallSite.at("semaphore.tryTake", CallSite.here())
       )
   }
 
   get withPermits(): Semaphore.Semaphore["withPermits"] {
-    return (permits) => (body) =>
-      Effect.flatMap(this.#asked(permits, true), (asked) => guarded(this.#env, asked, body, LockImpl)).pipe(
-        span("semaphore.withPermits", this.key)
-      )
+    return (permits) => {
+      const site = CallSite.here()
+      return (body) =>
+        Effect.flatMap(this.#asked(permits, true), (asked) => guarded(this.#env, asked, body, LockImpl)).pipe(
+          span("semaphore.withPermits", this.key),
+          CallSite.at("semaphore.withPermits", site)
+        )
+    }
   }
 
   get withPermitsIfAvailable(): Semaphore.Semaphore["withPermitsIfAvailable"] {
-    return (permits) => (body) =>
-      Effect.flatMap(
-        this.#asked(permits, false),
-        (asked) => guardedIfAvailable(this.#env, asked, body, LockImpl)
-      ).pipe(span("semaphore.withPermitsIfAvailable", this.key))
+    return (permits) => {
+      const site = CallSite.here()
+      return (body) =>
+        Effect.flatMap(
+          this.#asked(permits, false),
+          (asked) => guardedIfAvailable(this.#env, asked, body, LockImpl)
+        ).pipe(
+          span("semaphore.withPermitsIfAvailable", this.key),
+          CallSite.at("semaphore.withPermitsIfAvailable", site)
+        )
+    }
   }
 
   get available(): Semaphore.Semaphore["available"] {
@@ -87,6 +110,6 @@ class SemaphoreImpl implements Semaphore.Semaphore {
       this.#env.engine.store.inspect({ kind: "semaphore", key: this.key }),
       ({ limit, used, waiting }) =>
         used === 0 && waiting === 0 ? this.permits : waiting > 0 ? 0 : Math.max(0, limit - used)
-    ).pipe(span("semaphore.available", this.key))
+    ).pipe(span("semaphore.available", this.key), CallSite.at("semaphore.available", CallSite.here()))
   }
 }

@@ -361,6 +361,14 @@ const engine = [
       "Graft.fork(restore(effect))"
     ]
   ]),
+  ...inFile("src/internal/callSite.ts", [
+    ["every call looks at the stack, however busy the program is", "B3", "  left--\n", ""],
+    ["no call looks at the stack", "B3", "left === 0 ||", "left >= 0 ||"],
+    ["the call site of a call inside is replaced", "B3", "Reflect.get(error, final) === true", "false"]
+  ]),
+  ...inFile("src/internal/operation.ts", [
+    ["an error shows the frames of this library", "B3", "    CallSite.show(told, \"\")\n", ""]
+  ]),
   ...inFile("src/internal/graft.ts", [
     [
       "what a body forks ends with it",

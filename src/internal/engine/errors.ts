@@ -3,6 +3,7 @@ import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 import { BackendError, LockAcquisitionError } from "../../DlockError.js"
+import { said } from "../said.js"
 import type { Holder } from "../store.js"
 
 export const notAcquired = (
@@ -31,7 +32,7 @@ const backendError = (
   reason: BackendError["reason"],
   outcome: BackendError["outcome"],
   words: string
-) => new BackendError({ operation, reason, outcome, cause: new Error(words) })
+) => new BackendError({ operation, reason, outcome, cause: said(words) })
 
 export const closed = (operation = "acquire"): BackendError =>
   backendError(operation, "Unreachable", "NotApplied", "the Dlock layer is closed")

@@ -1,6 +1,7 @@
 /** What went wrong with a connection, a command or a reply, and what to do about it, in words without secrets. */
 import * as Duration from "effect/Duration"
 import type { BackendError } from "../../DlockError.js"
+import { said } from "../said.js"
 import type { Client } from "./driver.js"
 import { addressOf } from "./driver.js"
 
@@ -41,8 +42,8 @@ export const explained = (error: unknown): string => {
 
 /** With the driver's words as its own cause, where there is more to say than they do. */
 const because = (words: string, error?: unknown): Error => {
-  if (error === undefined || words === wordsOf(error)) return new Error(words)
-  return new Error(words, { cause: new Error(wordsOf(error)) })
+  if (error === undefined || words === wordsOf(error)) return said(words)
+  return said(words, said(wordsOf(error)))
 }
 
 /** Whether the server said it, and not the driver. */
@@ -117,7 +118,7 @@ export const layerClosed: Failure = unreachable("the Dlock layer is closed")
 export const timedOut = (client: Client, commandTimeout: Duration.Duration): Failure => ({
   reason: "Timeout",
   outcome: "Unknown",
-  cause: new Error(
+  cause: said(
     `Redis at ${addressOf(client)} gave no answer within commandTimeout (${Duration.format(commandTimeout)})`
   )
 })
@@ -133,7 +134,7 @@ export const cannotSelect = (database: number, { cause, reason }: Failure): Fail
 export const elsewhere = (database: number, present: number): Failure => ({
   reason: "RefusedForNow",
   outcome: "NotApplied",
-  cause: new Error(
+  cause: said(
     `the client has left database ${database} for ${present}. Give the library a client of its own: client.duplicate()`
   )
 })
@@ -144,7 +145,7 @@ export const unreadable = (command: string, reply: unknown): Failure =>
     ? {
       reason: "RefusedForNow",
       outcome: "Unknown",
-      cause: new Error(
+      cause: said(
         "a transaction is open on the client (client.multi({ pipeline: false })), so the reply was QUEUED. Give the " +
           "library a client of its own: client.duplicate()"
       )
@@ -152,7 +153,7 @@ export const unreadable = (command: string, reply: unknown): Failure =>
     : {
       reason: "Refused",
       outcome: "Unknown",
-      cause: new Error(
+      cause: said(
         `the reply to ${command} was ${shapeOf(reply)}. A reply transformer or a proxy may have changed it`
       )
     }

@@ -1,6 +1,7 @@
 /** From what a script replied to what the store port answers. */
 import * as Arr from "effect/Array"
 import { BackendError } from "../../DlockError.js"
+import { said } from "../said.js"
 import type {
   AcquireAnswer,
   Acquired,
@@ -39,7 +40,7 @@ const waiting = (
 
 /** The server refused one item of a batch: its words, as it would have said them to a single command. */
 export const refusal = (operation: string, words: string): BackendError =>
-  new BackendError({ operation, ...classify(Object.assign(new Error(words), { name: "ReplyError" })) })
+  new BackendError({ operation, ...classify(Object.assign(said(words), { name: "ReplyError" })) })
 
 /** What could create something came too late twice, by a clock that was read in between (R3). */
 export const tooLate = (operation: string): BackendError =>
@@ -47,7 +48,7 @@ export const tooLate = (operation: string): BackendError =>
     operation,
     reason: "Timeout",
     outcome: "NotApplied",
-    cause: new Error("the server's clock is ahead of what it showed before")
+    cause: said("the server's clock is ahead of what it showed before")
   })
 
 const left = { holder: "Holder", waiter: "Waiter", unknown: "Unknown" } as const
