@@ -101,7 +101,9 @@ const bySuites = async (suites: ReadonlyArray<string>): Promise<string | undefin
 
 /** The simulation runs the engine and the memory store, and the bookkeeping of the Redis store. No Lua. */
 const isSimulated = ({ file }: Mutation): boolean =>
-  !/redis\/(?!unanswered)|internal\/(dlock|locks|fanout|json|tokens|http)/.test(file)
+  !/redis\/(?!unanswered)|internal\/(dlock|locks?|fanout|json|tokens|http|callSite|graft|operation|reentrancy)\b/.test(
+    file
+  )
 
 const ofScripts = ["scripts", "refusals", "copies", "traces", "shortcuts", "serverClock", "subscribing"].map((name) =>
   `test/store/${name}`
@@ -117,6 +119,8 @@ const suitesOf = ({ file }: Mutation): ReadonlyArray<ReadonlyArray<string>> =>
     ? [ofScripts, ["test/store"], ["test/dlock"], ["test/faults"]]
     : /memory/.test(file)
     ? [["test/store/memory.test.ts"], ["test/store/model.test.ts"], ["test/dlock"]]
+    : /callSite|graft|operation|reentrancy|lock\.ts/.test(file)
+    ? [["test/dlock", "test/fanout"], ["test/faults"]]
     : [["test/engine"], ["test/dlock"], ["test/faults"]]
 
 const finds = async (mutation: Mutation): Promise<string | undefined> => {
