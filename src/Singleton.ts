@@ -53,7 +53,10 @@ export interface Options extends Pick<Lock.Options, "ttl" | "wait" | "reentrant"
  *
  * It goes on waiting while Redis is away or refuses for now (`RefusedForNow`). `BackendError` comes only when Redis refuses
  * for good, when there is a `wait`, and within some seconds after the layer was closed. A loss that Redis tells of only
- * when the effect has ended is logged, and counted in `dlock_lost_total`.
+ * when the effect has ended is logged, and counted in `dlock_lost_total`. What the effect itself fails with
+ * when its lock is lost is logged, too.
+ *
+ * An effect that releases its lock (`release` of the handle) steps down: it is interrupted, and this call queues again.
  *
  * **Interruption**: interrupts the effect, waits for its end, and passes on at once, unless `hold` says otherwise.
  *

@@ -5,6 +5,7 @@
  *                            |
  *                            +--the effect ended, or the caller was interrupted--> done; kept for the rest of `hold`
  */
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
@@ -12,11 +13,11 @@ import * as Runtime from "effect/Runtime"
 import * as Schedule from "effect/Schedule"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import type { BackendError, InvalidKeyError, LockAcquisitionError } from "../DlockError.js"
+import { LockLostError } from "../DlockError.js"
 import type * as Lock from "../Lock.js"
 import type * as Singleton from "../Singleton.js"
 import type { Engine, Request, Restore } from "./engine/engine.js"
 import type { Lease } from "./engine/lease.js"
-import * as L from "./engine/lease.js"
 import * as Whole from "./engine/whole.js"
 import { effectOf, guard, LockImpl } from "./lock.js"
 import type { Env } from "./locks.js"
@@ -86,13 +87,26 @@ const lead = <A, E, R>(
       const exit = yield* Effect.exit(restore(guard(env, lease, effect)))
       yield* leader.onNobody
       const { state } = lease
-      const isLost = L.isLost(state) || (state._tag === "Held" && state.isAsked)
+      // An effect that releases its own lock steps down.
+      const isLost = state._tag === "Ended" || (state._tag === "Held" && state.isAsked)
       // What was lost was given back when it was.
       if (state._tag === "Held") yield* releaseQuietly(engine, lease)
       // SAFETY: `guard` adds only the loss of this lease to the errors of the effect.
-      return isLost && !Exit.isInterrupted(exit) ? lost : exit as Exit.Exit<A, E>
+      if (!isLost || Exit.isInterrupted(exit)) return exit as Exit.Exit<A, E>
+      if (Exit.isFailure(exit)) yield* logOwnFailure(exit.cause)
+      return lost
     })
   )
+
+/** What failed besides the loss of the lock is nobody's outcome. */
+const logOwnFailure = (cause: Cause.Cause<unknown>): Effect.Effect<void> => {
+  const errors = [...Cause.failures(cause), ...Cause.defects(cause)]
+  return errors.every((error) => error instanceof LockLostError)
+    ? Effect.void
+    : Effect.annotateLogs(Effect.logWarning("The effect of a singleton failed when its lock was lost", cause), {
+      package: "effect-dlock"
+    })
+}
 
 /** Keeps the caller's ref up to date. */
 interface Follower {

@@ -1,6 +1,18 @@
 /** What holds for singletons. */
 import { assert, describe } from "@effect/vitest"
-import { Deferred, Duration, Effect, Exit, Fiber, Option, Schedule, Scope, SubscriptionRef } from "effect"
+import {
+  Cause,
+  Deferred,
+  Duration,
+  Effect,
+  Exit,
+  Fiber,
+  Logger,
+  Option,
+  Schedule,
+  Scope,
+  SubscriptionRef
+} from "effect"
 import type { Singleton } from "../../src/index.js"
 import type { World } from "./world.js"
 import { newKey, untilFree, untilWaiting } from "./world.js"
@@ -77,6 +89,47 @@ export const singleton = ({ elapse, makeServer, name, test, ttlMillis }: World):
         yield* untilWaiting(a.dlock, key, 1)
         assert.deepStrictEqual(runs, ["one", "two"])
         yield* Effect.forEach([one, two], Fiber.interrupt)
+      }))
+
+    test("an effect that releases its lock steps down: it is interrupted, and stands again behind those who wait", () =>
+      Effect.gen(function*() {
+        const { a, b, key } = yield* setup
+        const runs: Array<string> = []
+        const one = yield* Effect.fork(a.dlock.singleton(key, (lock) =>
+          Effect.gen(function*() {
+            runs.push("one")
+            if (runs.length > 1) return "done"
+            yield* untilWaiting(b.dlock, key, 1)
+            yield* lock.release
+            return yield* Effect.never
+          })))
+        yield* untilHeld(a.dlock, key)
+        const two = yield* Effect.fork(b.dlock.singleton(key, Effect.sync(() => runs.push("two"))))
+        assert.strictEqual(yield* Fiber.join(one), "done")
+        yield* Fiber.join(two)
+        assert.deepStrictEqual(runs, ["one", "two", "one"])
+      }))
+
+    test("an effect that fails by itself as its lock is lost is heard of in the log, and stands again", () =>
+      Effect.gen(function*() {
+        const { a, b, key } = yield* setup
+        const inside = yield* Deferred.make<void>()
+        const logged: Array<string> = []
+        const logger = Logger.make(({ cause, message }) => void logged.push(`${message} ${Cause.pretty(cause)}`))
+        let runs = 0
+        const job = Effect.suspend(() =>
+          ++runs > 1 ? Effect.succeed("done") : Effect.zipRight(Deferred.succeed(inside, void 0), Effect.never).pipe(
+            Effect.ensuring(Effect.dieMessage("it cannot clean up"))
+          )
+        )
+        const fiber = yield* Effect.fork(
+          a.dlock.singleton(key, job).pipe(Effect.provide(Logger.replace(Logger.defaultLogger, logger)))
+        )
+        yield* Deferred.await(inside)
+        assert.strictEqual(yield* b.dlock.forceRelease(key), 1)
+        assert.strictEqual(yield* Fiber.join(fiber), "done")
+        assert.lengthOf(logged, 1)
+        assert.match(logged[0] ?? "", /^The effect of a singleton failed.*it cannot clean up/s)
       }))
 
     test("a process that died is followed within its ttl", () =>
