@@ -29,7 +29,11 @@ for (const [name, makeServer] of [["memory", inMemory], ["Redis", Effect.succeed
         assert.strictEqual(reasonOf(yield* one.withLock(Effect.flip(two.withLock(Effect.void, key)), key)), "Reentrant")
         yield* one.once(key)
         assert.strictEqual(reasonOf(yield* Effect.flip(two.lock(key))), "Reentrant")
-        if (name === "Redis") yield* elsewhere.withLock(Effect.void, key)
+        if (name === "Redis") {
+          yield* elsewhere.withLock(Effect.void, key)
+          const otherDb = yield* Layer.build(Dlock.layerRedis({ url: `${inject("redisUrl")}/1` }))
+          yield* Effect.provide(Dlock.withLock(Effect.void, key), otherDb)
+        }
       }))
 
     it.scopedLive("what tries again by a schedule waits too: once and multi with a retry fail at once", () =>

@@ -51,8 +51,10 @@ export const make = (options: {
   })
 
 /** Where the leases are: the same for every client of one database, with one prefix. */
-export const realm = ({ client: { options } }: Connection, prefix: string): string =>
-  JSON.stringify([options.path ?? options.sentinels ?? [options.host, options.port], options.name, options.db, prefix])
+export const realm = ({ client }: Connection, prefix: string): string => {
+  const { keyPrefix, sentinels } = client.options
+  return JSON.stringify([Driver.addressOf(client), sentinels, Driver.databaseOf(client), keyPrefix, prefix])
+}
 
 class RedisStore implements Stores {
   readonly inbox: Store["inbox"]
