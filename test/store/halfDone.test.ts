@@ -4,32 +4,19 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import * as FastCheck from "effect/FastCheck"
 import type { Redis } from "ioredis"
 import { randomUUID } from "node:crypto"
 import { inject } from "vitest"
 import * as Acquire from "../../src/internal/redis/acquire.js"
 import * as Operations from "../../src/internal/redis/operations.js"
-import type { LockKeys, Script } from "../../src/internal/redis/script.js"
+import type { LockKeys } from "../../src/internal/redis/script.js"
 import * as Scripts from "../../src/internal/redis/scripts.js"
 import { openClient } from "./backends.js"
-import { look, refusing } from "./onKeys.js"
+import { expiryOf, millis, pairs, refusedAt, Stage, token, verb } from "./stopping.js"
 
 const id = `half-done-${randomUUID()}`
 const world = { clock: `${id}:clock`, ears: `${id}:ears`, log: `${id}:log` }
-
-/** So far ahead that Redis expires nothing by itself: the walk does, by its own clock. */
-const start = Date.now() + 3_600_000
-
-const token = FastCheck.nat(7)
-const millis = FastCheck.constantFrom(50, 1_000, 30_000)
-/** 0: nothing is refused. */
-const refusedAt = FastCheck.oneof(
-  { weight: 2, arbitrary: FastCheck.constant(0) },
-  { weight: 1, arbitrary: FastCheck.integer({ min: 1, max: 30 }) }
-)
-const verb = <Verb extends string>(name: Verb) => FastCheck.constant(name)
 
 const step = FastCheck.oneof(
   {
@@ -41,7 +28,7 @@ const step = FastCheck.oneof(
       ttl: millis,
       liveness: millis,
       subscribed: FastCheck.boolean(),
-      refusedAt
+      refusedAt: refusedAt(30)
     })
   },
   {
@@ -51,7 +38,7 @@ const step = FastCheck.oneof(
       tokens: FastCheck.array(token, { minLength: 1, maxLength: 3 }),
       ttl: millis,
       subscribed: FastCheck.boolean(),
-      refusedAt
+      refusedAt: refusedAt(30)
     })
   },
   {
@@ -60,11 +47,14 @@ const step = FastCheck.oneof(
       verb: verb("leave"),
       token,
       time: FastCheck.constantFrom(0, 0, 0, 500, -500),
-      refusedAt
+      refusedAt: refusedAt(30)
     })
   },
-  { weight: 1, arbitrary: FastCheck.record({ verb: verb("lower"), token, refusedAt }) },
-  { weight: 1, arbitrary: FastCheck.record({ verb: verb("revoke"), asks: FastCheck.boolean(), refusedAt }) },
+  { weight: 1, arbitrary: FastCheck.record({ verb: verb("lower"), token, refusedAt: refusedAt(30) }) },
+  {
+    weight: 1,
+    arbitrary: FastCheck.record({ verb: verb("revoke"), asks: FastCheck.boolean(), refusedAt: refusedAt(30) })
+  },
   {
     weight: 2,
     arbitrary: FastCheck.record({ verb: verb("elapse"), millis: FastCheck.constantFrom(1, 49, 50, 1_000) })
@@ -86,24 +76,12 @@ interface Belief {
   excused: boolean
 }
 
-type Look = ReadonlyArray<readonly [what: string | ReadonlyArray<string>, expiresAt: number]>
-
-const pairs = (what: string | ReadonlyArray<string> | undefined): Map<string, string> => {
-  const all = new Map<string, string>()
-  if (Array.isArray(what)) { for (let i = 0; i < what.length; i += 2) all.set(what[i], what[i + 1]) }
-  return all
-}
-
-class Walk {
-  now = start
+class Walk extends Stage {
   made = 0
   readonly beliefs = new Map<string, Belief>()
-  readonly lock: LockKeys
-  refusals = 0
 
-  constructor(readonly client: Redis, readonly limit: number) {
-    const key = `${id}:${randomUUID()}`
-    this.lock = [`${key}:fence`, `${key}:state`, `${key}:held`, `${key}:queue`, `${key}:alive`]
+  constructor(client: Redis, readonly lock: LockKeys, readonly limit: number) {
+    super(client, world, lock)
   }
 
   /** One of those that were made before. */
@@ -111,23 +89,8 @@ class Walk {
     return this.made === 0 ? "nobody" : `t${n % this.made}`
   }
 
-  /** The reply; or undefined for an error. Whatever it is, what was told by messages is believed. */
-  async run<In, Reply>(script: Script<In, Reply>, input: In, refusedAt: number): Promise<Reply | undefined> {
-    const keys = script.keys(input)
-    const replies = (await this.client.multi()
-      .del(world.log, world.clock)
-      .rpush(world.clock, Math.floor(this.now / 1000), (this.now % 1000) * 1000)
-      .eval(refusing(script.lua, refusedAt, world), keys.length, ...keys, ...script.args(input))
-      .lrange(world.log, 0, -1)
-      .exec())!
-    const [error, raw] = replies[2]!
-    for (const message of (replies[3]![1] as Array<string>).filter((_, i) => i % 2 === 1)) {
-      for (const [what, token] of JSON.parse(message).events) this.onMessage(what, token)
-    }
-    if (error === null) return Either.getOrThrow(script.decode(raw))
-    assert.match(error.message, /NOPERM refused by the test/)
-    this.refusals++
-    return undefined
+  override onTold(message: string): void {
+    for (const [what, token] of JSON.parse(message).events) this.onMessage(what, token)
   }
 
   onMessage(what: string, token: string): void {
@@ -194,11 +157,6 @@ class Walk {
     }
   }
 
-  async see(): Promise<Look> {
-    // SAFETY: it is what `look` returns.
-    return await this.client.eval(look, 5, ...this.lock) as Look
-  }
-
   async evict(key: number): Promise<void> {
     await this.client.del(this.lock[key]!)
     if (key === 2) this.excuse()
@@ -213,10 +171,7 @@ class Walk {
     if (one.verb === "evict") {
       await this.evict(one.key)
     } else if (one.verb === "elapse") {
-      this.now += one.millis
-      for (const [i, [, expiresAt]] of (await this.see()).entries()) {
-        if (expiresAt >= 0 && expiresAt <= this.now) await this.client.del(this.lock[i]!)
-      }
+      await this.elapse(one.millis)
     } else {
       await this.ask(one)
     }
@@ -225,11 +180,10 @@ class Walk {
 
   async judge(): Promise<void> {
     const [, state, held, queue, alive] = await this.see()
-    const entries = pairs(state![0])
-    const holders = pairs(held![0])
+    const entries = pairs(state!)
+    const holders = pairs(held!)
     const until = Number(entries.get("#until") ?? Infinity)
-    const expiryOf = ([, expiresAt]: Look[number]) => expiresAt < 0 ? Infinity : expiresAt
-    const places = [[holders, held!], [pairs(alive![0]), alive!]] as const
+    const places = [[holders, held!], [pairs(alive!), alive!]] as const
     for (const [scores, key] of places) {
       for (const [token, score] of scores) {
         assert.isAtMost(Number(score), expiryOf(key), `${token} lies beyond the expiry of its key`)
@@ -280,7 +234,9 @@ describe("a script that stops half-way, at any of its calls, and a key that is e
           FastCheck.integer({ min: 1, max: 3 }),
           FastCheck.array(step, { minLength: 10, maxLength: 40 }),
           async (limit, steps) => {
-            const walk = new Walk(client, limit)
+            const key = `${id}:${randomUUID()}`
+            const lock: LockKeys = [`${key}:fence`, `${key}:state`, `${key}:held`, `${key}:queue`, `${key}:alive`]
+            const walk = new Walk(client, lock, limit)
             for (const one of steps) await walk.take(one)
             await walk.end()
             refusals += walk.refusals

@@ -15,34 +15,4 @@ export const onKeys = (lua: string, { clock, ears, log }: Names): string =>
     .replaceAll(/"PX", text\((\S*till) - now \+ DAY\)/g, "\"PXAT\", text($1 + DAY)")
     .replaceAll("call(\"TIME\")", `call("LRANGE", "${clock}", 0, 1)`)
     .replaceAll("redis.pcall(\"PUBSUB\", \"NUMSUB\", inbox)", `{ inbox, call("SISMEMBER", "${ears}", inbox) }`)
-    .replaceAll("redis.pcall(\"PUBLISH\", inbox,", `call("RPUSH", "${log}", inbox,`)
-
-/** The call of that number is refused, as by an ACL; those by `pcall` are told so. */
-export const refusing = (lua: string, at: number, names: Names): string =>
-  `local real, calls = redis, 0
-local function isRefused()
-  calls = calls + 1
-  return calls == ${at}
-end
-local redis = {
-  call = function(...)
-    if isRefused() then error({ err = "NOPERM refused by the test" }) end
-    return real.call(...)
-  end,
-  pcall = function(...)
-    if isRefused() then return { err = "NOPERM refused by the test" } end
-    return real.pcall(...)
-  end
-}
-${onKeys(lua, names)}`
-
-/** What each key has, and when it expires. */
-export const look = `
-local all = {}
-for i, key in ipairs(KEYS) do
-  local kind = redis.call("TYPE", key).ok
-  local read = { string = { "GET" }, hash = { "HGETALL" }, zset = { "ZRANGE", 0, -1, "WITHSCORES" } }
-  local what = read[kind] and redis.call(read[kind][1], key, unpack(read[kind], 2)) or {}
-  all[i] = { what, redis.call("PEXPIRETIME", key) }
-end
-return all`
+    .replaceAll("redis.pcall(\"PUBLISH\", ", `redis.pcall("RPUSH", "${log}", `)

@@ -4,7 +4,7 @@
  * A lock is five Redis keys in one slot. They are passed in this order, and none is built here:
  *
  * - fence: string. The last fencing token; outlives the lease by a day, so that tokens grow for ever.
- * - state: hash. An entry for each token; and #used, #limit, #until (the latest deadline in it), #next (queue number).
+ * - state: hash. An entry for each token; and #used, #limit, #until (no deadline in it is later), #next (queue number).
  * - held:  sorted set. Token by the end of its lease.
  * - queue: sorted set. Token by its queue number.
  * - alive: sorted set. Token of a waiter (or of a tombstone) by the time until which it counts.
@@ -205,6 +205,7 @@ local function forget(lock, token, entry)
   end
 end
 
+-- For whom \`usedOf\` has found room.
 local function hold(lock, token, entry, deadline)
   reach(lock, deadline)
   if entry.kind == "w" then
@@ -216,7 +217,7 @@ local function hold(lock, token, entry, deadline)
   call("ZADD", lock.held, deadline, token)
   if lock.stale or not lock.first then call("PEXPIREAT", lock.held, text(lock.till)) end
   write(lock, token, entry)
-  lock.used = usedOf(lock) + entry.permits
+  lock.used = lock.used + entry.permits
   lock.ends[token] = deadline
   if not lock.stale and not lock.first then lock.first, lock.firstEnds = token, deadline else lock.stale = true end
 end
@@ -236,7 +237,7 @@ local function admit(lock, token, entry, deadline)
   lock.moved = true
 end
 
--- R9: every script that touches a queue ends with this. R21: no key stays for longer than the latest deadline in any.
+-- R9: every script that touches a queue ends with this. R21: no key stays for long after the latest deadline in any.
 local function close(lock)
   if lock.last ~= lock.lastRead then
     call("SET", lock.fence, text(lock.last), "PX", text(lock.till - now + DAY))

@@ -1,30 +1,16 @@
 /** As test/store/halfDone.test.ts, for flights: scripts that stop at any of their calls, and keys that Redis evicts. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import * as FastCheck from "effect/FastCheck"
 import type { Redis } from "ioredis"
 import { randomUUID } from "node:crypto"
 import { inject } from "vitest"
 import * as Flights from "../../../src/internal/redis/flights.js"
-import type { Script } from "../../../src/internal/redis/script.js"
 import { openClient } from "../backends.js"
-import { look, refusing } from "../onKeys.js"
+import { expiryOf, millis, pairs, refusedAt, Stage, token, verb } from "../stopping.js"
 
 const id = `half-done-flights-${randomUUID()}`
 const world = { clock: `${id}:clock`, ears: `${id}:ears`, log: `${id}:log` }
-
-/** So far ahead that Redis expires nothing by itself: the walk does, by its own clock. */
-const start = Date.now() + 3_600_000
-
-const token = FastCheck.nat(7)
-const millis = FastCheck.constantFrom(50, 1_000, 30_000)
-/** 0: nothing is refused. */
-const refusedAt = FastCheck.oneof(
-  { weight: 2, arbitrary: FastCheck.constant(0) },
-  { weight: 1, arbitrary: FastCheck.integer({ min: 1, max: 40 }) }
-)
-const verb = <Verb extends string>(name: Verb) => FastCheck.constant(name)
 
 const step = FastCheck.oneof(
   {
@@ -34,12 +20,12 @@ const step = FastCheck.oneof(
       ttl: millis,
       keep: FastCheck.constantFrom(0, 0, 1_000),
       gaveUp: FastCheck.option(token),
-      refusedAt
+      refusedAt: refusedAt(40)
     })
   },
   {
     weight: 6,
-    arbitrary: FastCheck.record({ verb: verb("refresh"), token, ttl: millis, refusedAt })
+    arbitrary: FastCheck.record({ verb: verb("refresh"), token, ttl: millis, refusedAt: refusedAt(40) })
   },
   {
     weight: 4,
@@ -48,11 +34,11 @@ const step = FastCheck.oneof(
       token,
       retention: millis,
       keep: FastCheck.constantFrom(0, 0, 1_000),
-      refusedAt
+      refusedAt: refusedAt(40)
     })
   },
-  { weight: 1, arbitrary: FastCheck.record({ verb: verb("refuse"), token, refusedAt }) },
-  { weight: 3, arbitrary: FastCheck.record({ verb: verb("leave"), token, refusedAt }) },
+  { weight: 1, arbitrary: FastCheck.record({ verb: verb("refuse"), token, refusedAt: refusedAt(40) }) },
+  { weight: 3, arbitrary: FastCheck.record({ verb: verb("leave"), token, refusedAt: refusedAt(40) }) },
   {
     weight: 2,
     arbitrary: FastCheck.record({ verb: verb("elapse"), millis: FastCheck.constantFrom(1, 49, 50, 1_000) })
@@ -63,45 +49,19 @@ const step = FastCheck.oneof(
 type Step = typeof step extends FastCheck.Arbitrary<infer A> ? A : never
 type Asking = Exclude<Step, { readonly verb: "elapse" | "evict" }>
 
-type Look = ReadonlyArray<readonly [what: string | ReadonlyArray<string>, expiresAt: number]>
-
-const pairs = (what: string | ReadonlyArray<string> | undefined): Map<string, string> => {
-  const all = new Map<string, string>()
-  if (Array.isArray(what)) { for (let i = 0; i < what.length; i += 2) all.set(what[i], what[i + 1]) }
-  return all
-}
-
-class Walk {
-  now = start
+class Walk extends Stage {
   made = 0
-  refusals = 0
   /** Until when each token was told that it leads. */
   readonly leads = new Map<string, number>()
   /** Whose job has ended or was given up: no process counts on one of these any more. */
   readonly over = new Set<string>()
-  readonly flight: Flights.FlightKeys
 
-  constructor(readonly client: Redis) {
-    const key = `${id}:${randomUUID()}`
-    this.flight = [`${key}:state`, `${key}:followers`, `${key}:marks`, `${key}:outcomes`]
+  constructor(client: Redis, readonly flight: Flights.FlightKeys) {
+    super(client, world, flight)
   }
 
   tokenOf(n: number): string {
     return this.made === 0 ? "nobody" : `t${n % this.made}`
-  }
-
-  async run<In, Reply>(script: Script<In, Reply>, input: In, refusedAt: number): Promise<Reply | undefined> {
-    const keys = script.keys(input)
-    const replies = (await this.client.multi()
-      .del(world.log, world.clock)
-      .rpush(world.clock, Math.floor(this.now / 1000), (this.now % 1000) * 1000)
-      .eval(refusing(script.lua, refusedAt, world), keys.length, ...keys, ...script.args(input))
-      .exec())!
-    const [error, raw] = replies[2]!
-    if (error === null) return Either.getOrThrow(script.decode(raw))
-    assert.match(error.message, /NOPERM refused by the test/, script.name)
-    this.refusals++
-    return undefined
   }
 
   giveUp(token: string): void {
@@ -152,21 +112,13 @@ class Walk {
     }
   }
 
-  async see(): Promise<Look> {
-    // SAFETY: it is what `look` returns.
-    return await this.client.eval(look, 4, ...this.flight) as Look
-  }
-
   async take(one: Step): Promise<void> {
     if (one.verb === "evict") {
       await this.client.del(this.flight[one.key]!)
       // The key that says who leads: it is told with its next renewal.
       if (one.key === 0) this.leads.clear()
     } else if (one.verb === "elapse") {
-      this.now += one.millis
-      for (const [i, [, expiresAt]] of (await this.see()).entries()) {
-        if (expiresAt >= 0 && expiresAt <= this.now) await this.client.del(this.flight[i]!)
-      }
+      await this.elapse(one.millis)
     } else {
       await this.ask(one)
     }
@@ -175,10 +127,9 @@ class Walk {
 
   async judge(): Promise<void> {
     const [state, followers, marks] = await this.see()
-    const expiryOf = ([, expiresAt]: Look[number]) => expiresAt < 0 ? Infinity : expiresAt
-    const entries = pairs(state![0])
+    const entries = pairs(state!)
     for (const key of [followers!, marks!]) {
-      for (const [token, score] of pairs(key[0])) {
+      for (const [token, score] of pairs(key)) {
         assert.isAtMost(Number(score), expiryOf(key), `${token} lies beyond the expiry of its key`)
         if (entries.has(token)) assert.isAtMost(Number(score), expiryOf(state!), `${token} outlives its entry`)
       }
@@ -217,7 +168,8 @@ describe("a script for flights that stops half-way, at any of its calls, and a k
         const walks = FastCheck.asyncProperty(
           FastCheck.array(step, { minLength: 10, maxLength: 40 }),
           async (steps) => {
-            const walk = new Walk(client)
+            const key = `${id}:${randomUUID()}`
+            const walk = new Walk(client, [`${key}:state`, `${key}:followers`, `${key}:marks`, `${key}:outcomes`])
             for (const one of steps) await walk.take(one)
             await walk.end()
             refusals += walk.refusals

@@ -12,6 +12,7 @@ import * as Flights from "../../../src/internal/redis/flights.js"
 import * as Operations from "../../../src/internal/redis/operations.js"
 import type { LockKeys, Script } from "../../../src/internal/redis/script.js"
 import * as Scripts from "../../../src/internal/redis/scripts.js"
+import { onKeys } from "../../store/onKeys.js"
 import { redisWith } from "../redisServer.js"
 import { openClient, own, same, shown, toText } from "./real.js"
 import { Redis, toBytes } from "./redis.js"
@@ -25,15 +26,6 @@ const scripts = [
   ...[Acquire.acquire, Scripts.refresh, Scripts.leave, Operations.lower, Operations.revoke, Operations.inspect],
   ...[Flights.join, Flights.refreshFlights, Flights.finish, Flights.refuse, Flights.leaveFlight, Flights.fetch]
 ] as ReadonlyArray<Script<any, unknown>>
-
-/** On the real server the clock, who can be reached and what is told are keys, and keys expire at a time. */
-const onKeys = (lua: string): string =>
-  lua.replaceAll(/"PX", ttl \+ DAY/g, "\"PXAT\", text(now + ttl + DAY)")
-    .replaceAll(/"PX", text\((\S*till) - now \+ DAY\)/g, "\"PXAT\", text($1 + DAY)")
-    .replaceAll("call(\"TIME\")", `call("LRANGE", "${clock}", 0, 1)`)
-    .replaceAll("redis.pcall(\"PUBSUB\", \"NUMSUB\", inbox)", `{ inbox, call("SISMEMBER", "${ears}", inbox) }`)
-    .replaceAll("redis.pcall(\"PUBLISH\", inbox,", `redis.pcall("RPUSH", "${log}", inbox,`)
-    .replaceAll("redis.pcall(\"PUBLISH\", message[1],", `redis.pcall("RPUSH", "${log}", message[1],`)
 
 const lockKeys = (n: number): LockKeys => {
   const key = `{lock}${n}`
@@ -291,7 +283,10 @@ describe("the shipped scripts on the Redis in memory", () => {
         const client = yield* openClient(url, { username: "app", password: "pass" })
         const shas = new Map<string, string>()
         for (const { lua, name } of scripts) {
-          shas.set(name, yield* Effect.promise(() => admin.script("LOAD", onKeys(lua)).then(String)))
+          shas.set(
+            name,
+            yield* Effect.promise(() => admin.script("LOAD", onKeys(lua, { clock, ears, log })).then(String))
+          )
         }
         const traces = FastCheck.array(step, { minLength: 20, maxLength: 60 })
         const property = FastCheck.asyncProperty(traces, async (steps) => {
