@@ -138,9 +138,13 @@ export const world = (make: Backend["make"]) =>
 /** The machine was too busy to set the stage of a test before a deadline that was part of it. */
 class TooSlow extends Data.TaggedError("TooSlow") {}
 
-/** Sends all at once and in this order. Of one client, so the server does one right after the other. */
+/** Sends all at once and in this order. All of one client: what two send at once comes to the server in either order. */
 export const together = <const Effects extends ReadonlyArray<Effect.Effect<unknown, unknown>>>(effects: Effects) =>
   Effect.all(effects, { concurrency: "unbounded" })
+
+/** Sends each when the one before it is answered, so that the server does them in this order whoever sends them. */
+export const inTurn = <const Effects extends ReadonlyArray<Effect.Effect<unknown, unknown>>>(effects: Effects) =>
+  Effect.all(effects)
 
 /** Sets the stage of a test: none of it comes later than the shortest time that is to end in the test. */
 export const within = <A, E, R>(deadlineMillis: number, stage: Effect.Effect<A, E, R>) =>

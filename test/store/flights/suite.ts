@@ -2,7 +2,7 @@
 import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import type { Backend } from "../world.js"
-import { almost, long, pastShort, short, together, within } from "../world.js"
+import { almost, inTurn, long, pastShort, short, within } from "../world.js"
 import { follows, gone, leads, outcome, world } from "./world.js"
 
 export const suite = (name: string, make: Backend["make"], { elapse, theorem }: Omit<Backend, "make">): void => {
@@ -113,7 +113,7 @@ export const suite = (name: string, make: Backend["make"], { elapse, theorem }: 
       () =>
         Effect.gen(function*() {
           const { a, b } = yield* world(make)
-          yield* within(short, together([a.join("A", { ttl: short }), b.join("B")]))
+          yield* within(short, inTurn([a.join("A", { ttl: short }), b.join("B")]))
           yield* elapse(pastShort - short)
           yield* elapse(short / 2)
           assert.isTrue(yield* a.finish("A", "late"))
@@ -124,7 +124,7 @@ export const suite = (name: string, make: Backend["make"], { elapse, theorem }: 
     theorem("and is superseded when a follower has taken over", () =>
       Effect.gen(function*() {
         const { a, b } = yield* world(make)
-        yield* within(short, together([a.join("A", { ttl: short }), b.join("B")]))
+        yield* within(short, inTurn([a.join("A", { ttl: short }), b.join("B")]))
         yield* elapse(pastShort)
         leads(yield* b.refresh("B"))
         assert.isFalse(yield* a.finish("A", "late"))
@@ -147,7 +147,7 @@ export const suite = (name: string, make: Backend["make"], { elapse, theorem }: 
       () =>
         Effect.gen(function*() {
           const { a, b, c } = yield* world(make)
-          yield* within(short, together([a.join("A", { ttl: short }), b.join("B"), c.join("C")]))
+          yield* within(short, inTurn([a.join("A", { ttl: short }), b.join("B"), c.join("C")]))
           yield* elapse(pastShort)
           gone(yield* a.refresh("A"))
           assert.strictEqual(leads(yield* b.refresh("B")).followers, 1)
@@ -161,7 +161,7 @@ export const suite = (name: string, make: Backend["make"], { elapse, theorem }: 
     theorem("a newcomer takes over from a dead leader, too, with all followers", () =>
       Effect.gen(function*() {
         const { a, b, c } = yield* world(make)
-        yield* within(short, together([a.join("A", { ttl: short }), b.join("B")]))
+        yield* within(short, inTurn([a.join("A", { ttl: short }), b.join("B")]))
         yield* elapse(pastShort)
         assert.strictEqual(leads(yield* c.join("C")).followers, 1)
         follows(yield* b.refresh("B"))
@@ -170,7 +170,7 @@ export const suite = (name: string, make: Backend["make"], { elapse, theorem }: 
     theorem("a follower that died is neither counted, nor told, nor served", () =>
       Effect.gen(function*() {
         const { a, b } = yield* world(make)
-        yield* within(short, together([a.join("A"), b.join("B", { ttl: short })]))
+        yield* within(short, inTurn([a.join("A"), b.join("B", { ttl: short })]))
         yield* elapse(pastShort)
         assert.strictEqual(leads(yield* a.refresh("A")).followers, 0)
         gone(yield* b.refresh("B"))

@@ -84,7 +84,7 @@ export const leaving = ({ elapse, make, theorem }: Backend): void => {
       assert.deepStrictEqual(yield* leave("A"), ["Holder"])
       assert.deepStrictEqual(yield* leave("A"), ["Unknown"])
       assert.deepStrictEqual(yield* leave("other", "B"), ["Unknown", "Holder"])
-      yield* within(short, together([a.once("A2", { ttl: short }), b.lock("B2", { liveness: short })]))
+      yield* within(short, together([a.once("A2", { ttl: short }), a.lock("B2", { liveness: short })]))
       yield* elapse(pastShort)
       assert.deepStrictEqual(yield* leave("A2", "B2"), ["Unknown", "Unknown"])
     }))
