@@ -99,3 +99,11 @@ export const runsOf = (process: Heard): ReadonlyArray<Run> => {
     to: ends.get(name) ?? process.diedAt ?? Infinity
   }))
 }
+
+/** Whether the process has had everything that it contends for once more since then. */
+export const hasAll = (process: Heard, since: number): boolean =>
+  ["lock", "permit"].every((what) =>
+    turnsOf(process).some(({ asked, entered }) => asked.what === what && entered !== undefined && entered.at > since)
+  ) &&
+  callsOf(process).some(({ enteredAt, told }) => told === "success" && enteredAt! > since) &&
+  answersOf(process).some(({ to, told }) => told === "success" && to > since)

@@ -6,9 +6,9 @@ import { monotonicMicros } from "../support/workers.js"
 import type { Verdict } from "./judge.js"
 import { judge } from "./judge.js"
 import { injectFaults } from "./nemesis.js"
-import { answersOf, callsOf, turnsOf } from "./record.js"
 import type { Fault } from "./record.js"
-import type { Process, World } from "./world.js"
+import { hasAll } from "./record.js"
+import type { World } from "./world.js"
 import { asAdmin, commandTimeout, heard, make, permits, stop, ttl } from "./world.js"
 
 export interface RoundOptions {
@@ -26,20 +26,11 @@ export interface Round extends RoundOptions, Verdict {
 /** How long it may take until everybody has had everything again. */
 const recoveryMillis = 10_000
 
-const hasAll = (process: Process, since: number): boolean => {
-  const said = heard(process)
-  return ["lock", "permit"].every((what) =>
-    turnsOf(said).some(({ asked, entered }) => asked.what === what && entered !== undefined && entered.at > since)
-  ) &&
-    callsOf(said).some(({ enteredAt, told }) => told === "success" && enteredAt! > since) &&
-    answersOf(said).some(({ to, told }) => told === "success" && to > since)
-}
-
 const untilAllHaveAll = ({ processes }: World, since: number) =>
   Effect.promise(() => {
     const living = processes.filter(({ diedAt }) => diedAt === undefined)
     // What is missing then is for the judge to say.
-    return waitFor(() => living.every((process) => hasAll(process, since)), recoveryMillis).catch(() => false)
+    return waitFor(() => living.every((process) => hasAll(heard(process), since)), recoveryMillis).catch(() => false)
   })
 
 const isFence = (key: string): boolean => key.endsWith(":fence")

@@ -43,21 +43,21 @@ export const findRedisServer = (): string | undefined => {
   })
 }
 
-/** The server binary, installed by apt when missing on Debian as root. Otherwise throws and says how to get one. */
-export const ensureRedisServer = (): string => {
-  const found = findRedisServer()
-  if (found !== undefined) return found
-  const canInstall = process.env["REDIS_SERVER"] === undefined
-    && fs.existsSync("/etc/debian_version")
-    && process.getuid?.() === 0
-  if (!canInstall) throw new Error(howToGetRedis)
-  console.log("No redis-server found: installing it with apt-get update && apt-get install -y redis-server")
+/** Installs packages by apt on Debian as root. Does nothing elsewhere. */
+export const installOnDebian = (...packages: ReadonlyArray<string>): void => {
+  if (!fs.existsSync("/etc/debian_version") || process.getuid?.() !== 0) return
+  console.log(`Installing with apt-get update && apt-get install -y ${packages.join(" ")}`)
   const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" }
   execFileSync("apt-get", ["update", "-q"], { env, stdio: "inherit" })
-  execFileSync("apt-get", ["install", "-y", "-q", "redis-server"], { env, stdio: "inherit" })
-  const installed = findRedisServer()
-  if (installed === undefined) throw new Error(howToGetRedis)
-  return installed
+  execFileSync("apt-get", ["install", "-y", "-q", ...packages], { env, stdio: "inherit" })
+}
+
+/** The server binary, installed by apt when missing on Debian as root. Otherwise throws and says how to get one. */
+export const ensureRedisServer = (): string => {
+  if (findRedisServer() === undefined && process.env["REDIS_SERVER"] === undefined) installOnDebian("redis-server")
+  const found = findRedisServer()
+  if (found === undefined) throw new Error(howToGetRedis)
+  return found
 }
 
 const canListen = (port: number): Promise<boolean> =>
@@ -106,8 +106,16 @@ const unref = (child: ChildProcess): void => {
 }
 
 /** Starts the binary and waits until it answers. Rejects with its output when it exits instead. */
-const launch = async (binary: string, args: ReadonlyArray<string>, port: number) => {
-  const child: ChildProcess = spawn(binary, args, { stdio: ["ignore", "pipe", "pipe"] })
+const launch = async (
+  binary: string,
+  args: ReadonlyArray<string>,
+  port: number,
+  env: Readonly<Record<string, string>> | undefined
+) => {
+  const child: ChildProcess = spawn(binary, args, {
+    env: { ...process.env, ...env },
+    stdio: ["ignore", "pipe", "pipe"]
+  })
   killOnExit(child)
   let output = ""
   const record = (chunk: Buffer) => {
@@ -141,6 +149,8 @@ export interface RedisServerOptions {
   readonly port?: number | undefined
   /** The working directory, kept by `stop`. Defaults to a temporary one, removed by `stop`. */
   readonly dir?: string | undefined
+  /** Added to the environment of this process. */
+  readonly env?: Readonly<Record<string, string>> | undefined
 }
 
 /** A running server on 127.0.0.1. The port stays the same over restarts, the pid does not. */
@@ -193,7 +203,7 @@ export const startRedis = async (options: RedisServerOptions = {}): Promise<Redi
   const start = async () => {
     for (let attempt = 0;; attempt++) {
       try {
-        return await launch(binary, argsFor(port), port)
+        return await launch(binary, argsFor(port), port, options.env)
       } catch (error) {
         if (!portIsTaken(error) || options.port !== undefined || attempt >= 10) throw error
         port = await freePort()
@@ -241,7 +251,7 @@ export const startRedis = async (options: RedisServerOptions = {}): Promise<Redi
       fs.mkdirSync(dir, { recursive: true })
       const files = keepData ? [] : ["dump.rdb", "appendonlydir", "appendonly.aof"]
       for (const file of files) fs.rmSync(path.join(dir, file), { recursive: true, force: true })
-      current = await launch(binary, argsFor(port), port)
+      current = await launch(binary, argsFor(port), port, options.env)
     }
   }
 }
