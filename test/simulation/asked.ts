@@ -215,6 +215,16 @@ const parseAs = (script: Script<any, unknown>, command: ReadonlyArray<string>): 
 
 export const nameOf = ({ key, kind }: { readonly key: string; readonly kind: Key.Kind }): string => `${kind}:${key}`
 
+/** The locks that a command is about. */
+export const targetsOf = (asked: Asked): ReadonlyArray<Target> =>
+  asked.verb === "acquire"
+    ? asked.request.claims
+    : "targets" in asked
+    ? asked.targets
+    : "target" in asked
+    ? [asked.target]
+    : []
+
 const tokens = (items: ReadonlyArray<{ readonly token: string }>): string => items.map(({ token }) => token).join()
 
 /** For the trace. */

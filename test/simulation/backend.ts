@@ -18,7 +18,8 @@ export interface WaiterView {
 
 export interface LockView {
   readonly limit: number
-  readonly used: number
+  /** Unknown while the key that says so is gone, or not written yet. */
+  readonly used: number | undefined
   readonly holders: ReadonlyMap<string, HolderView>
   /** In the order of their arrival. */
   readonly waiters: ReadonlyMap<string, WaiterView>

@@ -136,12 +136,13 @@ export class LeaseJudge {
 
   /** R9: no command leaves room beside somebody who waits for it, unless it says that there is more to do. */
   onSettled(targets: ReadonlyArray<Target>, unsettled: ReadonlyArray<Target>): void {
+    if (this.world.server.isHalfDone) return
     const names = new Set(unsettled.map(nameOf))
     for (const target of targets) {
       const lock = this.world.server.backend.lock(nameOf(target))
       const head = [...lock?.waiters ?? []].find(([, { queued }]) => queued)
       if (lock === undefined || head === undefined || names.has(nameOf(target))) continue
-      if (lock.used + head[1].permits <= lock.limit) {
+      if (lock.used !== undefined && lock.used + head[1].permits <= lock.limit) {
         this.world.violate("R9: what is freed is granted", `${nameOf(target)} has room for ${head[0]}`)
       }
     }
@@ -154,7 +155,8 @@ export class LeaseJudge {
 
   afterCommand(): void {
     for (const one of this.toBeSaid) {
-      if (!this.said.has(one)) this.world.violate("R17: holders are told", one)
+      // Or PUBLISH may have been refused.
+      if (!this.said.has(one) && !this.world.server.isHalfDone) this.world.violate("R17: holders are told", one)
     }
     this.toBeSaid = []
     this.said.clear()

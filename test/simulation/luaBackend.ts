@@ -28,6 +28,8 @@ export class LuaBackend implements Backend {
   /** What was read of a lock, until one of its keys changes or expires. */
   private readonly views = new Map<string, { readonly view: LockView; readonly until: number }>()
 
+  /** How many the present script has made. */
+  private calls = 0
   private spoiled: { readonly key: string; readonly entry: Entry | undefined } | undefined
 
   constructor(readonly server: Server) {
@@ -35,8 +37,13 @@ export class LuaBackend implements Backend {
       micros: () => server.nowMicros(),
       receivers: (channel) => Number(server.isHeardBy(channel)),
       publish: (channel, message) => Number(server.publish(channel, toText(message))),
-      onChange: (key) => this.onChange(key)
+      onChange: (key) => this.onChange(key),
+      onRefused: (name) => server.onCallRefused(name)
     })
+    this.redis.guard = (name, command) => {
+      const { callRefusal } = server
+      return callRefusal?.isRefused(name, command, ++this.calls) ? callRefusal.words : undefined
+    }
   }
 
   /** Puts another program's key where the state of something should be. What was there comes back afterwards. */
@@ -83,6 +90,8 @@ export class LuaBackend implements Backend {
 
   /** Which scripts a server knows is not this one's business. */
   run(command: ReadonlyArray<string>): Reply {
+    this.calls = 0
+    this.redis.isFull = this.server.fullUntil > this.server.world.now
     return inText(this.redis.call("EVAL", scriptOf(command)!.lua, ...command.slice(2).map(toBytes)))
   }
 
@@ -131,9 +140,10 @@ export class LuaBackend implements Backend {
       } else waiters.push([token, { permits: Number(permits), until, queued: queued.has(token) }, Number(number)])
     }
     waiters.sort(([, , a], [, , b]) => a - b)
+    const used = entries.get("#used")
     const view: LockView = {
       limit: Number(entries.get("#limit") ?? 1),
-      used: heldScores.size === 0 ? 0 : Number(entries.get("#used") ?? 0),
+      used: heldScores.size === 0 ? 0 : used === undefined ? undefined : Number(used),
       holders,
       waiters: new Map(waiters.map(([token, view]) => [token, view])),
       tombstones

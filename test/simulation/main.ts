@@ -56,3 +56,5 @@ if (values.seed !== undefined) {
   )
   process.exitCode = failed.length > 0 ? 1 : 0
 }
+// What was killed while it waited for ever has left a timer of the host, which is how Effect.never waits.
+process.exit()

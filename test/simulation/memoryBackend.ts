@@ -100,16 +100,6 @@ const eventOf = (event: Exclude<Said, { readonly _tag: "Outcome" }>): ReadonlyAr
 const messageOf = (...events: ReadonlyArray<Exclude<Said, { readonly _tag: "Outcome" }>>): string =>
   JSON.stringify({ v: 1, events: events.map(eventOf) })
 
-/** The locks that a command is about. */
-const targetsOf = (asked: Asked): ReadonlyArray<Target> =>
-  asked.verb === "acquire"
-    ? asked.request.claims
-    : "targets" in asked
-    ? asked.targets
-    : "target" in asked
-    ? [asked.target]
-    : []
-
 const isOfFlight = ({ _tag }: Said): boolean => ["Outcome", "Stored", "Moved", "Refused"].includes(_tag)
 
 type Said = Exclude<InboxEvent | FlightEvent, { readonly _tag: "Subscribed" | "Unsubscribed" }>
@@ -210,7 +200,7 @@ export class MemoryBackend implements Backend {
     this.listen()
     this.said = []
     const ends = this.endsOf(asked)
-    const names = targetsOf(asked).map(A.nameOf)
+    const names = A.targetsOf(asked).map(A.nameOf)
     for (const name of names) this.expire(name)
     const reply = this.carryOut(asked)
     for (const name of names) this.remember(name)

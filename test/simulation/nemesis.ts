@@ -1,4 +1,5 @@
 /** What goes wrong, and when. Each seed has a few kinds of trouble of its own: some only show where others are absent. */
+import * as Refusals from "./refusals.js"
 import type { Member, World } from "./world.js"
 
 export interface Hands {
@@ -55,15 +56,6 @@ const loseData = (world: World): void => {
   world.judge.onDataLost()
   world.log("server", () => "has lost its data")
 }
-
-/** In the words of Redis. They pass by themselves, or somebody has to see to it. */
-const refusals = [
-  "READONLY You can't write against a read only replica.",
-  "LOADING Redis is loading the dataset in memory",
-  "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
-  "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.",
-  "NOPERM this user has no permissions to run the 'evalsha' command"
-]
 
 export const troubles: Readonly<Record<string, Trouble>> = {
   "requests stall": toSomeone(({ process, redis }, world) => {
@@ -123,8 +115,20 @@ export const troubles: Readonly<Record<string, Trouble>> = {
   "refusals": (world) => {
     const { server } = world
     server.refusesUntil = world.now + world.random.between(50, 2_000)
-    server.refusesWith = world.random.pick(refusals)
+    server.refusesWith = Refusals.anyWords(world.random)
     world.log("server", () => `refuses everything: ${server.refusesWith}`)
+  },
+  "calls refused": ({ random, server }) => {
+    const refusal = Refusals.anyCallRefusal(random)
+    server.callRefusal = refusal
+    server.world.log("server", () => `refuses calls of scripts: ${refusal.words}`)
+    server.world.after(random.between(50, 2_000), () => {
+      if (server.callRefusal === refusal) server.callRefusal = undefined
+    })
+  },
+  "memory full": (world) => {
+    world.server.fullUntil = world.now + world.random.between(50, 2_000)
+    world.log("server", () => "has no memory left")
   },
   "scripts forgotten": ({ server }) => {
     server.scripts.clear()
@@ -144,10 +148,13 @@ export const troubles: Readonly<Record<string, Trouble>> = {
   }
 }
 
+/** What only a store that plays scripts knows. Half of the worlds are without, and have the same history on both stores. */
+const ofScripts = new Set(["calls refused", "memory full"])
+
 /** Begins to make trouble, until the world closes. */
 export const unleash = (world: World, hands: Hands): void => {
   const { random } = world
-  const all = Object.keys(troubles)
+  const all = Object.keys(troubles).filter((kind) => world.seed % 2 === 0 || !ofScripts.has(kind))
   const kinds = all.filter(() => random.chance(0.25))
   if (kinds.length === 0) kinds.push(random.pick(all))
   if (random.chance(0.4)) world.rates.messageLost = random.pick([0.02, 0.2, 1])
@@ -175,6 +182,8 @@ export const heal = (world: World): void => {
   world.lateTimers = 0
   server.refusesUntil = 0
   server.refusesOutcomesUntil = 0
+  server.callRefusal = undefined
+  server.fullUntil = 0
   server.backend.unspoil()
   for (const { pubSub, redis } of world.members) {
     for (const stream of [redis.toServer, redis.toClient, pubSub.toClient]) stream.heldUntil = 0

@@ -6,6 +6,7 @@ import type { Backend } from "./backend.js"
 import type { Connection } from "./connection.js"
 import { LuaBackend } from "./luaBackend.js"
 import { MemoryBackend } from "./memoryBackend.js"
+import type { CallRefusal } from "./refusals.js"
 import type { World } from "./world.js"
 
 export type StoreName = "memory" | "lua"
@@ -30,6 +31,11 @@ export class Server {
   /** It refuses everything, in these words. */
   refusesUntil = 0
   refusesWith = ""
+  /** It refuses some calls of scripts, or has no memory left: only where scripts are played. */
+  callRefusal: CallRefusal | undefined
+  fullUntil = 0
+  /** A call of the present command was refused. */
+  isHalfDone = false
   /** It has no memory for what jobs produce, but for all else. */
   refusesOutcomesUntil = 0
   readonly backend: Backend
@@ -111,6 +117,7 @@ export class Server {
 
   /** One command, at once and whole. */
   carryOut(command: ReadonlyArray<string>, connection: Connection, epoch: number): Reply {
+    this.isHalfDone = false
     const reply = this.reply(command, connection, epoch)
     this.world.history.push({ at: this.world.now, what: command, reply })
     this.world.log("server", () => `carries out ${this.describe(command)}${this.show(command, reply)}`)
@@ -144,6 +151,14 @@ export class Server {
       default:
         throw new Error(`No command is named ${name}`)
     }
+  }
+
+  /** What it does from here on, only a store that plays scripts can. */
+  onCallRefused(name: string): void {
+    this.isHalfDone = true
+    this.world.part()
+    this.world.count("calls of scripts refused")
+    this.world.log("server", () => `refuses ${name}`)
   }
 
   private runScript(command: ReadonlyArray<string>): Reply {

@@ -241,13 +241,13 @@ export interface RunOptions {
 }
 
 /** One world on one store. */
-const play = (seed: number, store: StoreName, isTraced: boolean): Outcome & Pick<World, "history"> => {
+const play = (seed: number, store: StoreName, isTraced: boolean): Outcome & Pick<World, "history" | "comparable"> => {
   const simulation = new Simulation(seed, store, isTraced)
   simulation.run()
   const { steps, world } = simulation
-  const { counts, now, violation } = world
+  const { comparable, counts, now, violation } = world
   const outcome = { seed, store, violation, steps, virtualMillis: now, counts }
-  const copy = { ...outcome, trace: [...world.trace], history: [...world.history] }
+  const copy = { ...outcome, trace: [...world.trace], history: [...world.history], comparable }
   world.forget()
   return copy
 }
@@ -262,7 +262,7 @@ export const runBoth = (seed: number): Outcome => {
   const [memory, lua] = [play(seed, "memory", false), play(seed, "lua", false)]
   for (const { store, violation } of [memory, lua]) if (violation !== undefined) return run(seed, { store })
   const steps = memory.steps + lua.steps
-  const length = Math.max(memory.history.length, lua.history.length)
+  const length = Math.min(Math.max(memory.history.length, lua.history.length), lua.comparable)
   const at = Array.from({ length }, (_, i) => i).find((i) => !isSame(memory.history[i], lua.history[i]))
   if (at === undefined) return { ...lua, steps }
   if (mayDiffer(memory.history[at], lua.history[at])) {

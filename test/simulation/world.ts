@@ -42,6 +42,8 @@ export class World extends Timeline {
   readonly trace: Array<string> = []
   /** What the server did, step by step: what the same seed is compared by on another store. */
   readonly history: Array<Happening> = []
+  /** How much of that the same seed has on another store, too. */
+  comparable = Infinity
   readonly counts = new Map<string, number>()
   violation: Violation | undefined
   /** No new work begins, and nothing goes wrong any more. */
@@ -67,6 +69,11 @@ export class World extends Timeline {
 
   count(what: string): void {
     this.counts.set(what, (this.counts.get(what) ?? 0) + 1)
+  }
+
+  /** From here on something happens that only a store that plays scripts knows. */
+  part(): void {
+    this.comparable = Math.min(this.comparable, this.history.length)
   }
 
   nextNumber(): number {

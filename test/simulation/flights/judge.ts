@@ -31,6 +31,8 @@ interface Token {
   stopping: boolean
   /** What those who followed it, or it as a follower, may be told. */
   readonly outcomes: Set<string>
+  /** What it may be told as well, by a finish that has stopped half-way. */
+  readonly halfDone: Set<string>
 }
 
 export interface Run {
@@ -101,7 +103,8 @@ export class FlightJudge {
       deadline: -Infinity,
       lost: false,
       stopping: false,
-      outcomes: new Set()
+      outcomes: new Set(),
+      halfDone: new Set()
     })
   }
 
@@ -138,6 +141,9 @@ export class FlightJudge {
     const followers = [...flight?.followers.keys() ?? []]
     const before = flight?.done.has(token)
     const reply = run()
+    if (this.world.server.isHalfDone) {
+      for (const follower of followers) this.tokens.get(follower)?.halfDone.add(payload)
+    }
     if (!Array.isArray(reply)) return reply
     if (reply[1] !== "accepted") {
       this.world.count("outcomes that came too late")
@@ -186,7 +192,8 @@ export class FlightJudge {
   onOutcome(token: string, payload: string, how: string): void {
     this.world.count(`outcomes ${how}`)
     const known = this.tokens.get(token)
-    if (known === undefined || (known.outcomes.has(payload) && (known.outcomes.size === 1 || known.tainted))) return
+    if (known === undefined || known.halfDone.has(payload)) return
+    if (known.outcomes.has(payload) && (known.outcomes.size === 1 || known.tainted)) return
     this.world.violate("everybody of one flight gets the same outcome", `${token}: run ${runOf(payload)}`)
   }
 

@@ -19,6 +19,8 @@ export interface RedisOptions {
   readonly receivers?: (channel: string) => number
   readonly publish?: (channel: string, message: string) => number
   readonly onChange?: (key: string) => void
+  /** Hears of each command that is refused by the guard, or for want of memory. */
+  readonly onRefused?: (name: string) => void
 }
 
 /** Says why a command is refused, if it is. The words are Redis's own. */
@@ -108,7 +110,10 @@ export class Redis {
     if (isWrong) return { err: `ERR Wrong number of args calling Redis command${caller}` }
     const refused = this.guard(name, command, args) ??
       (this.isFull && command.grows && !state.hasWritten ? outOfMemory : undefined)
-    if (refused !== undefined) return { err: refused }
+    if (refused !== undefined) {
+      this.options.onRefused?.(name)
+      return { err: refused }
+    }
     state.hasWritten ||= command.writes
     try {
       return command.run(context, args)
