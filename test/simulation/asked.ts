@@ -12,6 +12,7 @@ import type { Script } from "../../src/internal/redis/script.js"
 import * as Scripts from "../../src/internal/redis/scripts.js"
 import type { AcquireRequest, LeaveItem, RefreshItem, Target } from "../../src/internal/store.js"
 import type { Reply } from "../support/lua/interpreter.js"
+import type { RedisKey } from "./backend.js"
 
 export interface Part {
   readonly id: string
@@ -41,10 +42,7 @@ export type Asked =
   | { readonly verb: "leaveFlight"; readonly part: Part; readonly buriedUntil: number }
   | { readonly verb: "fetch"; readonly part: Part }
 
-/** What a Redis key is about, and which of the keys of that it is. */
-export const parseKey = (
-  redisKey: string
-): { readonly kind: Key.Kind; readonly key: string; readonly part: string } => {
+export const parseKey = (redisKey: string): RedisKey => {
   const [, kind, encoded, part] = /^[^:]*:(\w+):(.*):(\w+)$/s.exec(redisKey)!
   // SAFETY: keys are made by src/internal/key.ts.
   return { kind: kind as Key.Kind, key: Key.decodeKey(encoded!), part: part! }

@@ -2,6 +2,13 @@
 import type * as Key from "../../src/internal/key.js"
 import type { Reply } from "../support/lua/interpreter.js"
 
+/** What a Redis key is about, and which of the keys of that it is. */
+export interface RedisKey {
+  readonly kind: Key.Kind
+  readonly key: string
+  readonly part: string
+}
+
 export interface HolderView {
   readonly permits: number
   /** By the server's clock: the end of the lease, or of what Redis keeps of it when that is earlier. */
@@ -21,6 +28,8 @@ export interface LockView {
   /** Unknown while the key that says so is gone, or not written yet. */
   readonly used: number | undefined
   readonly holders: ReadonlyMap<string, HolderView>
+  /** Holders of which nothing is known but when they end: their entries were evicted. */
+  readonly bare?: ReadonlyMap<string, number>
   /** In the order of their arrival. */
   readonly waiters: ReadonlyMap<string, WaiterView>
   readonly tombstones: ReadonlyMap<string, number>
@@ -45,6 +54,9 @@ export interface Backend {
   /** Another program's key lies in the way of this, until it is taken away. */
   readonly spoil: (thing: { readonly kind: Key.Kind; readonly key: string }) => void
   readonly unspoil: () => void
+  /** The keys that it has, and what loses one of them. Only a store that has keys does. */
+  readonly keys?: () => ReadonlyArray<string>
+  readonly evict?: (redisKey: string) => void
   /** Puts back what there is now. */
   readonly snapshot: () => () => void
   readonly clear: () => void

@@ -15,7 +15,7 @@ import type { Reply } from "../support/lua/interpreter.js"
 import { isError } from "../support/lua/interpreter.js"
 import type { Asked } from "./asked.js"
 import { nameOf, targetsOf } from "./asked.js"
-import type { LockView } from "./backend.js"
+import type { LockView, RedisKey } from "./backend.js"
 import { LeaseJudge } from "./leaseJudge.js"
 import type { Process } from "./process.js"
 import type { World } from "./world.js"
@@ -28,11 +28,17 @@ const emptyLock: LockView = { limit: 1, used: 0, holders: new Map(), waiters: ne
 const unsettledOf = (places: Reply | undefined, targets: ReadonlyArray<Target>): ReadonlyArray<Target> =>
   Array.isArray(places) ? places.map((place) => targets[Number(place) - 1]!) : []
 
+/** Whether what a script has replied for each of several says that one failed. */
+const isFailed = (answers: Reply | undefined, i: number): boolean => {
+  const answer = Array.isArray(answers) ? answers[i] : undefined
+  return String(Array.isArray(answer) ? answer[0] : answer).startsWith("failed")
+}
+
 interface Token {
   readonly process: Process
   tainted: boolean
-  /** What was taken from it by force. */
-  readonly revoked: Set<string>
+  /** What was taken from it by force, or evicted. */
+  readonly taken: Set<string>
   /** Its leave was sent. */
   left: boolean
   /** The targets of which it was told that its leave was carried out. */
@@ -102,7 +108,7 @@ export class Judge {
 
   isTainted(token: string, name: string): boolean {
     const known = this.tokens.get(token)
-    return known !== undefined && (known.tainted || known.revoked.has(name))
+    return known !== undefined && (known.tainted || known.taken.has(name))
   }
 
   // ------------------------------------------------------------------------------------------------- what is sent
@@ -111,7 +117,7 @@ export class Judge {
     const { claims, token } = request
     this.leases.onAcquireSent(request)
     if (this.tokens.has(token)) this.world.violate("R11: a token serves one attempt", token)
-    this.tokens.set(token, { process, tainted: false, revoked: new Set(), left: false, gone: new Set() })
+    this.tokens.set(token, { process, tainted: false, taken: new Set(), left: false, gone: new Set() })
     for (const claim of claims) {
       const watched = this.watch(nameOf(claim))
       watched.limit = Math.max(watched.limit, claim.limit)
@@ -150,9 +156,7 @@ export class Judge {
 
   /** Of those who wait it may have taken some out of the queue. Their next heartbeats put them back in their places (R7). */
   private onHalfDone(asked: Asked): void {
-    for (const target of targetsOf(asked)) {
-      for (const arrival of this.watch(nameOf(target)).arrivals) arrival.reachable = false
-    }
+    for (const target of targetsOf(asked)) this.onPassedOver(nameOf(target))
   }
 
   private watchCommand(asked: Asked, run: () => Reply): Reply {
@@ -229,7 +233,10 @@ export class Judge {
   /** A script that grants what it frees. Its reply begins with the time, and what is left to do. */
   private settles(touched: ReadonlyArray<Target>, targets: ReadonlyArray<Target>, run: () => Reply): Reply {
     const reply = run()
-    if (Array.isArray(reply)) this.leases.onSettled(touched, unsettledOf(reply[1], targets))
+    if (Array.isArray(reply)) {
+      const done = touched.filter((_, i) => !isFailed(reply[2], i))
+      this.leases.onSettled(done, unsettledOf(reply[1], targets))
+    }
     return reply
   }
 
@@ -246,12 +253,15 @@ export class Judge {
   private revoke({ asks, fence, target }: AskedTo<"revoke">, run: () => Reply): Reply {
     const { server } = this.world
     const before = [...this.lock(target).holders]
+    // R46: what was evicted has no fence that could be compared.
+    const bare = [...this.lock(target).bare?.keys() ?? []]
     const check = this.leases.revoke(target, fence, asks)
     const reply = this.settles([target], [target], run)
     // One that has stopped half-way may have taken it from some of them. These hear so with their next renewal.
+    if (!asks && (!isError(reply) || server.isHalfDone)) this.excuse(nameOf(target), bare)
     for (const [token, holder] of before) {
       if (holder.fence <= fence && !asks && (!isError(reply) || server.isHalfDone)) {
-        this.tokens.get(token)!.revoked.add(nameOf(target))
+        this.tokens.get(token)!.taken.add(nameOf(target))
       }
     }
     if (isError(reply)) return reply
@@ -295,6 +305,25 @@ export class Judge {
       const lock = this.world.server.backend.lock(name)
       watched.arrivals = [...lock?.waiters.keys() ?? []].map((token) => ({ token, reachable: false }))
     }
+  }
+
+  /** One key of something is going. What is left of it counts on: docs/guarantees.md, "Two holders after Redis lost data". */
+  onEvicted({ key, kind, part }: RedisKey): void {
+    if (kind === "flight") return this.world.flights.onEvicted(key, part)
+    const name = nameOf({ kind, key })
+    const { bare, holders, tombstones } = this.world.server.backend.lock(name) ?? emptyLock
+    if (part === "held") this.excuse(name, holders.keys(), bare?.keys() ?? [])
+    // What keeps late copies away.
+    if (part === "state" || part === "alive") this.excuse(name, tombstones.keys())
+    if (part === "queue") this.onPassedOver(name)
+  }
+
+  private excuse(name: string, ...all: ReadonlyArray<Iterable<string>>): void {
+    for (const tokens of all) for (const token of tokens) this.tokens.get(token)?.taken.add(name)
+  }
+
+  private onPassedOver(name: string): void {
+    for (const arrival of this.watch(name).arrivals) arrival.reachable = false
   }
 
   afterCommand(): void {
@@ -420,11 +449,10 @@ export class Judge {
           const name = nameOf(target)
           const permits = this.leases.permitsOf(lease, i, item)
           if (this.isTainted(token, name)) return
-          const holder = this.world.server.backend.lock(name)?.holders.get(token)
-          if (
-            holder === undefined || holder.fence !== state.fences[i] ||
-            holder.until < endsAt + this.world.server.offsetMillis
-          ) {
+          const lock = this.lock(target)
+          const holder = lock.holders.get(token)
+          const until = holder?.until ?? lock.bare?.get(token) ?? 0
+          if ((holder && holder.fence !== state.fences[i]) || until < endsAt + this.world.server.offsetMillis) {
             this.world.violate("S3: a lease ends for its holder before it ends at the server", `${token} of ${name}`)
           }
           used.set(name, (used.get(name) ?? 0) + permits)

@@ -135,9 +135,11 @@ export class LuaBackend implements Backend {
         (kind === "h" ? held : alive)?.expiresAt ?? 0
       )
       if (kind === "x") tombstones.set(token, until)
-      else if (kind === "h") {
+      else if (kind === "h" && heldScores.has(token)) {
         holders.set(token, { permits: Number(permits), until, fence: Number(number), inbox: inbox! })
-      } else waiters.push([token, { permits: Number(permits), until, queued: queued.has(token) }, Number(number)])
+      } else if (kind === "w") {
+        waiters.push([token, { permits: Number(permits), until, queued: queued.has(token) }, Number(number)])
+      }
     }
     waiters.sort(([, , a], [, , b]) => a - b)
     const used = entries.get("#used")
@@ -145,6 +147,7 @@ export class LuaBackend implements Backend {
       limit: Number(entries.get("#limit") ?? 1),
       used: heldScores.size === 0 ? 0 : used === undefined ? undefined : Number(used),
       holders,
+      bare: new Map([...heldScores].filter(([token]) => !holders.has(token))),
       waiters: new Map(waiters.map(([token, view]) => [token, view])),
       tombstones
     }
@@ -169,6 +172,15 @@ export class LuaBackend implements Backend {
   flightsLeft(): ReadonlyArray<string> {
     const { database } = this.redis
     return [...database.entries.keys()].filter((key) => key.includes(":flight:") && database.get(key) !== undefined)
+  }
+
+  keys(): ReadonlyArray<string> {
+    const { database } = this.redis
+    return [...database.entries.keys()].filter((key) => key !== this.spoiled?.key && database.get(key) !== undefined)
+  }
+
+  evict(redisKey: string): void {
+    this.redis.database.delete(redisKey)
   }
 
   snapshot(): () => void {

@@ -1,4 +1,5 @@
 /** What goes wrong, and when. Each seed has a few kinds of trouble of its own: some only show where others are absent. */
+import { parseKey } from "./asked.js"
 import * as Refusals from "./refusals.js"
 import type { Member, World } from "./world.js"
 
@@ -130,6 +131,21 @@ export const troubles: Readonly<Record<string, Trouble>> = {
     world.server.fullUntil = world.now + world.random.between(50, 2_000)
     world.log("server", () => "has no memory left")
   },
+  "key evicted": (world) => {
+    const { backend } = world.server
+    const all = backend.keys?.() ?? []
+    // Nearly all that stays for long are fences.
+    const others = all.filter((key) => !key.endsWith(":fence"))
+    const keys = world.random.chance(0.9) && others.length > 0 ? others : all
+    world.part()
+    if (keys.length === 0) return
+    const key = world.random.pick(keys)
+    const { kind, part } = parseKey(key)
+    world.log("server", () => `evicts ${key}`)
+    world.count(`evicted ${part} of ${kind === "flight" ? "a flight" : "a lock"}`)
+    world.judge.onEvicted(parseKey(key))
+    backend.evict?.(key)
+  },
   "scripts forgotten": ({ server }) => {
     server.scripts.clear()
     server.world.log("server", () => "has forgotten all scripts")
@@ -149,7 +165,7 @@ export const troubles: Readonly<Record<string, Trouble>> = {
 }
 
 /** What only a store that plays scripts knows. Half of the worlds are without, and have the same history on both stores. */
-const ofScripts = new Set(["calls refused", "memory full"])
+const ofScripts = new Set(["calls refused", "memory full", "key evicted"])
 
 /** Begins to make trouble, until the world closes. */
 export const unleash = (world: World, hands: Hands): void => {

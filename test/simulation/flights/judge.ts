@@ -84,6 +84,12 @@ export class FlightJudge {
     else this.isSteppedAt = Math.min(this.isSteppedAt, this.world.now)
   }
 
+  /** Who leads a flight is in its state. */
+  onEvicted(id: string, part: string): void {
+    if (part !== "state") return
+    for (const token of this.tokens.values()) if (token.id === id) token.tainted = true
+  }
+
   // ------------------------------------------------------------------------------------------------- what is sent
 
   onJoinSent(process: Process, { gaveUp, id, token }: JoinRequest): void {
