@@ -57,6 +57,8 @@ export interface Backend {
   /** The keys that it has, and what loses one of them. Only a store that has keys does. */
   readonly keys?: () => ReadonlyArray<string>
   readonly evict?: (redisKey: string) => void
+  /** What has had its time goes. */
+  readonly expire: () => void
   /** Puts back what there is now. */
   readonly snapshot: () => () => void
   readonly clear: () => void

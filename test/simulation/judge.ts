@@ -10,7 +10,7 @@ import type { Lease } from "../../src/internal/engine/lease.js"
 import * as L from "../../src/internal/engine/lease.js"
 import type { FlightMessage, LeaseMessage } from "../../src/internal/redis/wire.js"
 import * as Wire from "../../src/internal/redis/wire.js"
-import type { AcquireRequest, LeaveItem, RefreshItem, Target } from "../../src/internal/store.js"
+import type { AcquireRequest, Failed, LeaveItem, Left, RefreshItem, Target } from "../../src/internal/store.js"
 import type { Reply } from "../support/lua/interpreter.js"
 import { isError } from "../support/lua/interpreter.js"
 import type { Asked } from "./asked.js"
@@ -41,6 +41,10 @@ interface Token {
   readonly taken: Set<string>
   /** Its leave was sent. */
   left: boolean
+  /** How often. */
+  leaves: number
+  /** The answer to the first was that there was nothing to leave. */
+  wasLost: boolean
   /** The targets of which it was told that its leave was carried out. */
   readonly gone: Set<string>
 }
@@ -56,6 +60,10 @@ interface Watched {
   /** The most that was ever asked for. Lowering the limit takes nothing from those who hold (R12). */
   limit: number
   lastFence: number
+  /** The server may have forgotten it. Then the next goes on from its clock. */
+  isForgotten: boolean
+  /** And that was behind: what was granted before has higher fences than what came later. */
+  isBehind: boolean
   /** Those that a token was granted with: a stale replica may grant again. */
   readonly fences: Map<string, ReadonlyArray<number>>
   arrivals: Array<Arrival>
@@ -88,6 +96,8 @@ export class Judge {
     const made: Watched = {
       limit: 0,
       lastFence: 0,
+      isForgotten: false,
+      isBehind: false,
       fences: new Map(),
       arrivals: [],
       given: new Map(),
@@ -117,7 +127,15 @@ export class Judge {
     const { claims, token } = request
     this.leases.onAcquireSent(request)
     if (this.tokens.has(token)) this.world.violate("R11: a token serves one attempt", token)
-    this.tokens.set(token, { process, tainted: false, taken: new Set(), left: false, gone: new Set() })
+    this.tokens.set(token, {
+      process,
+      tainted: false,
+      taken: new Set(),
+      left: false,
+      leaves: 0,
+      wasLost: false,
+      gone: new Set()
+    })
     for (const claim of claims) {
       const watched = this.watch(nameOf(claim))
       watched.limit = Math.max(watched.limit, claim.limit)
@@ -136,7 +154,9 @@ export class Judge {
     for (const { token } of items) {
       if (leases?.has(token)) this.world.violate("R16: a lease ends before its leave is sent", token)
       const known = this.tokens.get(token)
-      if (known) known.left = true
+      if (!known) continue
+      known.left = true
+      known.leaves++
     }
     this.leases.onLeaveSent(items)
   }
@@ -246,8 +266,21 @@ export class Judge {
     return end === undefined || end <= this.world.server.nowMillis() ? undefined : end
   }
 
-  onLeft(items: ReadonlyArray<LeaveItem>): void {
-    for (const { target, token } of items) this.tokens.get(token)?.gone.add(nameOf(target))
+  onLeft(items: ReadonlyArray<LeaveItem>, answers: ReadonlyArray<Left | Failed>): void {
+    items.forEach(({ target, token }, i) => {
+      const [answer, known] = [answers[i], this.tokens.get(token)]
+      if (answer?._tag !== "Left" || known === undefined) return
+      known.gone.add(nameOf(target))
+      if (answer.was === "Unknown" && known.leaves === 1) known.wasLost = true
+    })
+  }
+
+  /** What was released in time, and the server had not known any more. */
+  onReleased(process: Process, { token }: Lease, before: L.State, items: ReadonlyArray<LeaveItem>): void {
+    if (before._tag !== "Held" || process.now() >= before.deadline.at) return
+    if (items.some((item) => this.tokens.get(item.token)?.wasLost)) {
+      this.world.violate("R45: who releases what was lost is told", token)
+    }
   }
 
   private revoke({ asks, fence, target }: AskedTo<"revoke">, run: () => Reply): Reply {
@@ -303,6 +336,7 @@ export class Judge {
     this.leases.onDataLost()
     for (const [name, watched] of this.watched) {
       const lock = this.world.server.backend.lock(name)
+      watched.isForgotten = true
       watched.arrivals = [...lock?.waiters.keys() ?? []].map((token) => ({ token, reachable: false }))
     }
   }
@@ -316,6 +350,7 @@ export class Judge {
     // What keeps late copies away.
     if (part === "state" || part === "alive") this.excuse(name, tombstones.keys())
     if (part === "queue") this.onPassedOver(name)
+    if (part === "fence") this.watch(name).isForgotten = true
   }
 
   private excuse(name: string, ...all: ReadonlyArray<Iterable<string>>): void {
@@ -344,6 +379,8 @@ export class Judge {
       if (holder.until > now) used += holder.permits
       this.checkWanted(name, token)
       if (watched.fences.get(token)?.includes(holder.fence)) continue
+      if (watched.isForgotten && server.nowMicros() <= watched.lastFence) this.startAnew(name, watched)
+      watched.isForgotten = false
       if (holder.fence <= watched.lastFence) {
         this.world.violate("fences grow", `${token} got ${holder.fence} after ${watched.lastFence}`)
       }
@@ -370,6 +407,14 @@ export class Judge {
     watched.arrivals = watched.arrivals.filter((one) => lock.waiters.has(one.token))
   }
 
+  /** The clock is behind the last fence, which the server has forgotten: docs/guarantees.md, "Clocks". */
+  private startAnew(name: string, watched: Watched): void {
+    this.world.count("fences that began anew")
+    this.excuse(name, watched.fences.keys())
+    Object.assign(watched, { lastFence: 0, written: 0, isBehind: true })
+    watched.given.clear()
+  }
+
   private checkWanted(name: string, token: string): void {
     const known = this.tokens.get(token)
     if (known?.gone.has(name) && !this.isTainted(token, name)) {
@@ -392,6 +437,7 @@ export class Judge {
       if (!watched.fences.get(token)?.includes(fence)) {
         this.world.violate("the fence is that of the grant", `${token} ${fence}`)
       }
+      if (watched.isBehind && this.isTainted(token, name)) return
       for (const [permits, highest] of watched.given) {
         if (permits + claim.permits > watched.limit && fence <= highest && !this.isTainted(token, name)) {
           this.world.violate("fences of conflicting holds grow", `${token} has ${fence} after ${highest}`)
@@ -416,10 +462,12 @@ export class Judge {
   }
 
   private write({ target, token }: LeaveItem, fence: number, checked: boolean): void {
-    const watched = this.watch(nameOf(target))
+    const name = nameOf(target)
+    const watched = this.watch(name)
+    if (watched.isBehind && this.isTainted(token, name)) return
     if (fence >= watched.written) {
       watched.written = fence
-    } else if (checked && !this.isTainted(token, nameOf(target))) {
+    } else if (checked && !this.isTainted(token, name)) {
       this.world.violate(
         "no write of a holder comes after one of the next",
         `${token} with ${fence} after ${watched.written}`

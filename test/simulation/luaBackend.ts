@@ -179,6 +179,11 @@ export class LuaBackend implements Backend {
     return [...database.entries.keys()].filter((key) => key !== this.spoiled?.key && database.get(key) !== undefined)
   }
 
+  expire(): void {
+    const { database } = this.redis
+    for (const key of [...database.entries.keys()]) database.get(key)
+  }
+
   evict(redisKey: string): void {
     this.redis.database.delete(redisKey)
   }

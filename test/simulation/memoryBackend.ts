@@ -201,7 +201,7 @@ export class MemoryBackend implements Backend {
     this.said = []
     const ends = this.endsOf(asked)
     const names = A.targetsOf(asked).map(A.nameOf)
-    for (const name of names) this.expire(name)
+    for (const name of names) this.expireLock(name)
     const reply = this.carryOut(asked)
     for (const name of names) this.remember(name)
     this.publish(ends)
@@ -209,7 +209,11 @@ export class MemoryBackend implements Backend {
   }
 
   /** As the keys of a lock on Redis, which last until the latest deadline that was ever in them (R21). */
-  private expire(name: string): void {
+  expire(): void {
+    for (const name of this.memory.locks.keys()) this.expireLock(name)
+  }
+
+  private expireLock(name: string): void {
     const lock = this.memory.locks.get(name)
     if (lock === undefined || (this.keptUntil.get(name) ?? Infinity) > this.server.nowMillis()) return
     for (const entries of [lock.holders, lock.waiters, lock.tombstones]) entries.clear()

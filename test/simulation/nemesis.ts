@@ -58,6 +58,13 @@ const loseData = (world: World): void => {
   world.log("server", () => "has lost its data")
 }
 
+/** What was granted or renewed before ends sooner than it should. */
+const stepForward = (world: World, millis: number): void => {
+  world.server.offsetMillis += millis
+  world.judge.taint()
+  world.log("server", () => `sees its clock step by ${millis} ms`)
+}
+
 export const troubles: Readonly<Record<string, Trouble>> = {
   "requests stall": toSomeone(({ process, redis }, world) => {
     world.log(process.name, () => "is not heard")
@@ -109,9 +116,14 @@ export const troubles: Readonly<Record<string, Trouble>> = {
   },
   "server clock step": (world) => {
     const millis = world.random.between(100, 3_000)
-    world.server.offsetMillis += millis
-    world.judge.taint()
-    world.log("server", () => `sees its clock step by ${millis} ms`)
+    stepForward(world, millis)
+  },
+  "server clock back": (world) => {
+    const { random, server } = world
+    const millis = random.between(1, random.pick([20, 3_000, 30_000]))
+    server.stepBack(millis)
+    // Somebody sets it right again, or nobody does.
+    if (random.chance(0.5)) world.after(random.between(50, 6_000), () => stepForward(world, millis))
   },
   "refusals": (world) => {
     const { server } = world
@@ -146,9 +158,12 @@ export const troubles: Readonly<Record<string, Trouble>> = {
     world.judge.onEvicted(parseKey(key))
     backend.evict?.(key)
   },
-  "scripts forgotten": ({ server }) => {
-    server.scripts.clear()
-    server.world.log("server", () => "has forgotten all scripts")
+  "scripts forgotten": ({ random, server }) => {
+    // All, or all but what others have asked for again.
+    const shas = [...server.scripts]
+    if (random.chance(0.5) || shas.length === 0) server.scripts.clear()
+    else server.scripts.delete(random.pick(shas))
+    server.world.log("server", () => `has forgotten ${shas.length - server.scripts.size} scripts`)
   },
   "outcomes refused": (world) => {
     world.server.refusesOutcomesUntil = world.now + world.random.between(50, 2_000)

@@ -57,6 +57,8 @@ export class Process {
   readonly random: EffectRandom.Random
   /** Milliseconds that it did not run, by the world's clock. */
   pausedMillis = 0
+  /** Since when it runs, by the world's clock. */
+  runsSince = 0
   private readonly tasks: Array<() => void> = []
   private readonly backlog: Array<Arrival> = []
   private pausedAt = 0
@@ -172,6 +174,7 @@ export class Process {
   resume(frozen: boolean): void {
     if (this.state !== "paused") return
     this.state = "running"
+    this.runsSince = this.world.now
     const millis = this.world.now - this.pausedAt
     this.pausedMillis += millis
     if (frozen) this.frozenMillis += millis

@@ -24,6 +24,8 @@ const refusal = (words: string): Reply => ({ err: words })
 export class Server {
   /** Its clock, before the world's. */
   offsetMillis = 20_000 * dayMillis
+  /** By how much that was set back so far. */
+  backMillis = 0
   isUp = true
   private busyUntil = 0
   /** What has arrived meanwhile. */
@@ -53,6 +55,17 @@ export class Server {
 
   nowMillis(): number {
     return Math.floor(this.nowMicros() / 1_000)
+  }
+
+  /** What has expired by now is gone, whatever the clock says afterwards. */
+  stepBack(millis: number): void {
+    this.backend.expire()
+    this.offsetMillis -= millis
+    this.backMillis += millis
+    this.world.flights.onStep()
+    // What one store has forgotten of a flight, and the other not yet, counts again.
+    if (this.world.flights.tokens.size > 0) this.world.part()
+    this.world.log("server", () => `sees its clock step back by ${millis} ms`)
   }
 
   /** It is paused, or busy with something else. */

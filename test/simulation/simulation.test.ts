@@ -35,7 +35,15 @@ describe("a simulated world", () => {
         await setImmediate()
       }
       // Or it shows nothing.
-      const events = ["holds", "late copies", "acquires too late", "messages lost", "messages doubled", "messages late"]
+      const events = [
+        "calls of scripts refused",
+        "holds",
+        "late copies",
+        "acquires too late",
+        "messages lost",
+        "messages doubled",
+        "messages late"
+      ]
       const leases = [
         "Asked",
         "Revoked",

@@ -28,29 +28,35 @@ export const make = (
   )
 
 const judgedLeases = (world: World, process: Process, store: Store): Store => {
-  const { judge } = world
+  const { judge, prompt } = world
   return {
     inbox: store.inbox,
     probe: store.probe,
-    lower: store.lower,
+    lower: (target, token, permits) =>
+      Effect.suspend(() => {
+        prompt.onSent(process, token)
+        return store.lower(target, token, permits)
+      }),
     revoke: store.revoke,
     inspect: store.inspect,
     acquire: (request) =>
       Effect.suspend(() => {
         judge.onAcquireSent(process, request)
+        prompt.onSent(process, request.token)
         return store.acquire(request)
       }),
     leave: (items) =>
       Effect.suspend(() => {
         judge.onLeaveSent(process, items)
         return Effect.map(store.leave(items), (reply) => {
-          judge.onLeft(items.filter((_, i) => reply.answer[i]?._tag === "Left"))
+          judge.onLeft(items, reply.answer)
           return reply
         })
       }),
     refresh: (options) =>
       Effect.suspend(() => {
         judge.onRefreshSent(process, options.items)
+        for (const { token } of options.items) prompt.onSent(process, token)
         const sentAt = process.now()
         return Effect.map(store.refresh(options), (reply) => {
           judge.leases.onRefreshed(process, options.items, sentAt, reply.answer)
@@ -70,6 +76,7 @@ const judgedFlights = (world: World, process: Process, store: FlightStore): Flig
     join: (request) =>
       Effect.suspend(() => {
         judge.onJoinSent(process, request)
+        world.prompt.onSent(process, request.token)
         const sentAt = process.now()
         return Effect.map(store.join(request), (answer) => {
           judge.onAnswer(process, request, sentAt, answer)
@@ -79,6 +86,7 @@ const judgedFlights = (world: World, process: Process, store: FlightStore): Flig
     refresh: (items) =>
       Effect.suspend(() => {
         judge.onRefreshSent(process, items)
+        for (const { token } of items) world.prompt.onSent(process, token)
         const sentAt = process.now()
         return Effect.map(store.refresh(items), (answers) => {
           items.forEach((item, i) => judge.onAnswer(process, item, sentAt, answers[i]!))

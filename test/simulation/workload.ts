@@ -7,6 +7,7 @@ import * as Fiber from "effect/Fiber"
 import type { LockAcquisitionError } from "../../src/DlockError.js"
 import type { Engine, Request, Restore } from "../../src/internal/engine/engine.js"
 import type { Lease } from "../../src/internal/engine/lease.js"
+import * as L from "../../src/internal/engine/lease.js"
 import * as Multi from "../../src/internal/engine/multi.js"
 import { guard } from "../../src/internal/lock.js"
 import * as Requests from "./requests.js"
@@ -58,6 +59,7 @@ export class Caller {
           const told = cause._tag === "Fail" ? tellOf(cause.error) : "of the interruption"
           this.world.log(this.member.process.name, () => `is told ${told}`)
           this.world.count(`told ${told}`)
+          if (cause._tag === "Fail" && cause.error._tag === "BackendError") this.checkCalm(request, told)
           return cause._tag === "Die" ? Effect.die(Cause.squash(cause)) : Effect.void
         },
         onSuccess: (lease) => this.hold(lease, restore)
@@ -73,6 +75,14 @@ export class Caller {
           this.timely("interrupt", this.boundOf(undefined), Fiber.interrupt(fiber))
         )
     )
+  }
+
+  /** The only thing that may be wrong is that a ttl is shorter than the way to the server and back. */
+  private checkCalm({ terms }: Request<unknown>, told: string): void {
+    const { isCalm, latencyMillisMax } = this.world
+    if (isCalm && (terms.ttlMillis > 3 * latencyMillisMax || !told.endsWith(" Timeout"))) {
+      this.world.violate("where nothing goes wrong nothing fails", `${this.member.process.name} is told ${told}`)
+    }
   }
 
   private acquire(request: Request<LockAcquisitionError>, restore: Restore) {
@@ -132,9 +142,12 @@ export class Caller {
   }
 
   private release(lease: Lease): Effect.Effect<void> {
-    return Effect.ignore(Effect.uninterruptible(
-      this.timely("release", this.commandTimeoutMillis * 2, Effect.suspend(() => this.engine.release(lease)))
-    ))
+    const { member: { process }, world: { judge } } = this
+    const release = Effect.suspend(() => {
+      const { state } = lease
+      return Effect.map(this.engine.release(lease), () => judge.onReleased(process, lease, state, L.toItems(lease)))
+    })
+    return Effect.ignore(Effect.uninterruptible(this.timely("release", this.commandTimeoutMillis * 2, release)))
   }
 
   /** Writes to the resource behind the lock now and then. Unguarded, it asks before each time. */

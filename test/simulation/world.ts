@@ -6,6 +6,7 @@ import type { Connection } from "./connection.js"
 import { FlightJudge } from "./flights/judge.js"
 import { Judge } from "./judge.js"
 import type { Process } from "./process.js"
+import { PromptJudge } from "./promptJudge.js"
 import type { Random } from "./random.js"
 import * as RandomModule from "./random.js"
 import type { StoreName } from "./server.js"
@@ -17,6 +18,7 @@ export interface Member {
   /** For commands, and for messages. */
   readonly redis: Connection
   readonly pubSub: Connection
+  readonly commandTimeoutMillis: number
   engine: Engine | undefined
   flights: Flights | undefined
 }
@@ -37,6 +39,7 @@ export class World extends Timeline {
   readonly random: Random
   readonly judge: Judge
   readonly flights: FlightJudge
+  readonly prompt: PromptJudge
   readonly server: Server
   readonly members: Array<Member> = []
   readonly trace: Array<string> = []
@@ -48,8 +51,12 @@ export class World extends Timeline {
   violation: Violation | undefined
   /** No new work begins, and nothing goes wrong any more. */
   isClosing = false
+  /** Nothing goes wrong at any time. */
+  isCalm = false
   /** How often something happens to a message. */
   rates = { messageLost: 0, messageDoubled: 0, messageLate: 0 }
+  /** One way. */
+  latencyMillisMin = 0.05
   latencyMillisMax = 2
   /** How often a timer comes very late. */
   lateTimers = 0
@@ -60,6 +67,7 @@ export class World extends Timeline {
     this.random = RandomModule.make(seed)
     this.judge = new Judge(this)
     this.flights = new FlightJudge(this)
+    this.prompt = new PromptJudge(this)
     this.server = new Server(this, store)
   }
 
@@ -87,7 +95,7 @@ export class World extends Timeline {
   }
 
   latency(): number {
-    return this.random.between(0.05, this.latencyMillisMax)
+    return this.random.between(this.latencyMillisMin, this.latencyMillisMax)
   }
 
   timerLateness(): number {

@@ -81,7 +81,12 @@ export class FlightJudge {
       if (process === undefined || token.process === process) token.tainted = true
     }
     if (process) this.suspended.add(process)
-    else this.isSteppedAt = Math.min(this.isSteppedAt, this.world.now)
+    else this.onStep()
+  }
+
+  /** The server's clock does. */
+  onStep(): void {
+    this.isSteppedAt = Math.min(this.isSteppedAt, this.world.now)
   }
 
   /** Who leads a flight is in its state. */
@@ -261,7 +266,8 @@ export class FlightJudge {
     world.count(isOwn ? "outcomes of the same process" : "outcomes of another process")
     if (run.endedAt === undefined) return world.violate("R32: an outcome is one of a job that has ended", told)
     if (asker.keepMillis > 0) {
-      const age = asker.arrivedAt - (run.acceptedAt ?? Infinity)
+      // It is taken for younger than it is by what the clock was set back.
+      const age = asker.arrivedAt - (run.acceptedAt ?? Infinity) - world.server.backMillis
       if (age > asker.keepMillis + slackMillis) world.violate("an outcome is not kept too long", `${age}: ${told}`)
       return
     }
@@ -344,9 +350,9 @@ export class FlightJudge {
 
   /** Only while there are no faults. */
   checkIdle(healedAt: number): void {
-    const { now } = this.world
+    const { now, server: { backMillis } } = this.world
     for (const { arrivedAt, id, process } of this.askers) {
-      if (process.state === "running" && now - Math.max(arrivedAt, healedAt) > settleMillisMax) {
+      if (process.state === "running" && now - Math.max(arrivedAt, healedAt) > settleMillisMax + backMillis) {
         this.world.violate("every caller of a flight settles", `${process.name} waits for ${id} since ${arrivedAt}`)
       }
     }
