@@ -15,6 +15,8 @@ export interface HolderView {
   readonly until: number
   readonly fence: number
   readonly inbox: string
+  /** Nobody works under it any more. */
+  readonly isKept: boolean
 }
 
 export interface WaiterView {

@@ -41,6 +41,8 @@ interface Token {
   readonly taken: Set<string>
   /** Its leave was sent. */
   left: boolean
+  /** Of what was asked for, or what told of it was evicted: what it keeps need not be kept. */
+  readonly asked: Set<string>
   /** How often. */
   leaves: number
   /** The answer to the first was that there was nothing to leave. */
@@ -66,6 +68,7 @@ interface Watched {
   isBehind: boolean
   /** Those that a token was granted with: a stale replica may grant again. */
   readonly fences: Map<string, ReadonlyArray<number>>
+  readonly grantedAt: Map<string, number>
   arrivals: Array<Arrival>
   /** The highest fence of a hold of so many permits that a caller was given. */
   readonly given: Map<number, number>
@@ -99,6 +102,7 @@ export class Judge {
       isForgotten: false,
       isBehind: false,
       fences: new Map(),
+      grantedAt: new Map(),
       arrivals: [],
       given: new Map(),
       written: 0,
@@ -121,6 +125,16 @@ export class Judge {
     return known !== undefined && (known.tainted || known.taken.has(name))
   }
 
+  /** Nothing is promised any more of what it has, nor of what it keeps. */
+  isEnded(token: string, name: string): boolean {
+    return this.isTainted(token, name) || this.tokens.get(token)?.asked.has(name) === true
+  }
+
+  /** When the server was first seen to have granted it. */
+  grantedAt(name: string, token: string): number | undefined {
+    return this.watch(name).grantedAt.get(token)
+  }
+
   // ------------------------------------------------------------------------------------------------- what is sent
 
   onAcquireSent(process: Process, request: AcquireRequest): void {
@@ -134,6 +148,7 @@ export class Judge {
       left: false,
       leaves: 0,
       wasLost: false,
+      asked: new Set(),
       gone: new Set()
     })
     for (const claim of claims) {
@@ -270,7 +285,7 @@ export class Judge {
     items.forEach(({ target, token }, i) => {
       const [answer, known] = [answers[i], this.tokens.get(token)]
       if (answer?._tag !== "Left" || known === undefined) return
-      known.gone.add(nameOf(target))
+      if ((items[i]?.keepMillis ?? 0) === 0) known.gone.add(nameOf(target))
       if (answer.was === "Unknown" && known.leaves === 1) known.wasLost = true
     })
   }
@@ -293,6 +308,7 @@ export class Judge {
     // One that has stopped half-way may have taken it from some of them. These hear so with their next renewal.
     if (!asks && (!isError(reply) || server.isHalfDone)) this.excuse(nameOf(target), bare)
     for (const [token, holder] of before) {
+      if (holder.fence <= fence) this.tokens.get(token)?.asked.add(nameOf(target))
       if (holder.fence <= fence && !asks && (!isError(reply) || server.isHalfDone)) {
         this.tokens.get(token)!.taken.add(nameOf(target))
       }
@@ -301,7 +317,7 @@ export class Judge {
     check()
     const after = this.lock(target).holders
     for (const [token, holder] of before) {
-      if (holder.fence <= fence && !asks) continue
+      if (holder.fence <= fence && (!asks || holder.isKept)) continue
       if (holder.until > server.nowMillis() && !after.has(token)) {
         this.world.violate("R17: a later grant is not revoked", token)
       }
@@ -349,6 +365,7 @@ export class Judge {
     if (part === "held") this.excuse(name, holders.keys(), bare?.keys() ?? [])
     // What keeps late copies away.
     if (part === "state" || part === "alive") this.excuse(name, tombstones.keys())
+    if (part === "state") { for (const token of holders.keys()) this.tokens.get(token)?.asked.add(name) }
     if (part === "queue") this.onPassedOver(name)
     if (part === "fence") this.watch(name).isForgotten = true
   }
@@ -389,6 +406,7 @@ export class Judge {
     for (const token of lock.waiters.keys()) this.checkWanted(name, token)
     for (const token of granted) {
       const { fence } = lock.holders.get(token)!
+      watched.grantedAt.set(token, this.world.now)
       watched.fences.set(token, [...watched.fences.get(token) ?? [], fence])
       watched.lastFence = Math.max(watched.lastFence, fence)
       const place = watched.arrivals.findIndex((one) => one.token === token)

@@ -115,13 +115,13 @@ export class LeaseJudge {
     const now = server.nowMillis()
     const meant = [...this.judge.lock(target).holders].filter(([, one]) => one.until > now && one.fence <= fence)
     return () => {
-      for (const [token, { fence, inbox }] of meant) {
+      for (const [token, { fence, inbox, isKept }] of meant) {
         this.world.count(what)
-        if (server.isHeardBy(inbox)) this.toBeSaid.push(`${what} ${token} ${fence}`)
+        if (!isKept && server.isHeardBy(inbox)) this.toBeSaid.push(`${what} ${token} ${fence}`)
       }
       const { holders } = this.judge.lock(target)
-      for (const [token] of meant) {
-        if (holders.has(token) !== asks) {
+      for (const [token, { isKept }] of meant) {
+        if (holders.has(token) !== (asks && !isKept)) {
           this.world.violate(asks ? "R17: who is asked keeps it" : "R17: who is revoked does not hold", token)
         }
       }

@@ -136,7 +136,13 @@ export class LuaBackend implements Backend {
       )
       if (kind === "x") tombstones.set(token, until)
       else if (kind === "h" && heldScores.has(token)) {
-        holders.set(token, { permits: Number(permits), until, fence: Number(number), inbox: inbox! })
+        holders.set(token, {
+          permits: Number(permits),
+          until,
+          fence: Number(number),
+          inbox: inbox!,
+          isKept: inbox === "-"
+        })
       } else if (kind === "w") {
         waiters.push([token, { permits: Number(permits), until, queued: queued.has(token) }, Number(number)])
       }

@@ -4,6 +4,7 @@ import type { Request } from "../../src/internal/engine/engine.js"
 import * as Key from "../../src/internal/key.js"
 import { permitsMax } from "../../src/internal/options.js"
 import type { Claim, Target } from "../../src/internal/store.js"
+import * as Singletons from "./singletons.js"
 import type { Habits } from "./workload.js"
 import type { World } from "./world.js"
 
@@ -70,6 +71,7 @@ export const anyTarget = ({ keys }: Habits, { random }: World): Target =>
   random.pick<Target>([
     lock(`k${random.index(keys)}`),
     lock("other"),
+    lock(Singletons.key),
     { kind: "semaphore", key: "permits" },
     { kind: "readWriteLock", key: "rw" }
   ])

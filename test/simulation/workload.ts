@@ -11,6 +11,7 @@ import * as L from "../../src/internal/engine/lease.js"
 import * as Multi from "../../src/internal/engine/multi.js"
 import { guard } from "../../src/internal/lock.js"
 import * as Requests from "./requests.js"
+import * as Singletons from "./singletons.js"
 import type { Member, World } from "./world.js"
 
 /** What differs from one seed to the next. */
@@ -52,6 +53,7 @@ export class Caller {
   get once(): Effect.Effect<void> {
     const { random } = this.world
     if (random.chance(0.1)) return this.revoke(random.chance(0.5))
+    if (random.chance(0.15)) return Singletons.stand(this.world, this.member.process, this.engine, this.habits)
     const request = Requests.make(this.habits, this.world, this.member.process.name)
     const use = Effect.uninterruptibleMask((restore) =>
       Effect.matchCauseEffect(this.acquire(request, restore), {

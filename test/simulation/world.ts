@@ -11,6 +11,7 @@ import type { Random } from "./random.js"
 import * as RandomModule from "./random.js"
 import type { StoreName } from "./server.js"
 import { Server } from "./server.js"
+import { SingletonJudge } from "./singletons.js"
 import { Timeline } from "./timeline.js"
 
 export interface Member {
@@ -40,6 +41,7 @@ export class World extends Timeline {
   readonly judge: Judge
   readonly flights: FlightJudge
   readonly prompt: PromptJudge
+  readonly singletons: SingletonJudge
   readonly server: Server
   readonly members: Array<Member> = []
   readonly trace: Array<string> = []
@@ -67,6 +69,7 @@ export class World extends Timeline {
     this.random = RandomModule.make(seed)
     this.judge = new Judge(this)
     this.flights = new FlightJudge(this)
+    this.singletons = new SingletonJudge(this)
     this.prompt = new PromptJudge(this)
     this.server = new Server(this, store)
   }

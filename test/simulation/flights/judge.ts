@@ -210,8 +210,9 @@ export class FlightJudge {
 
   // ----------------------------------------------------------------------------------------------- jobs and callers
 
-  onBegin(process: Process, id: string): Run {
-    const token = this.leads.get(`${process.name} ${id}`)
+  /** `alone`: for this process only, which may be beside others. */
+  onBegin(process: Process, id: string, alone: boolean): Run {
+    const token = alone ? undefined : this.leads.get(`${process.name} ${id}`)
     const run: Run = {
       name: this.runs.length,
       id,
@@ -221,8 +222,9 @@ export class FlightJudge {
       acceptedAt: undefined,
       unwantedSince: undefined
     }
-    this.world.log(process.name, () => `begins run ${run.name} of ${id}`)
-    if (token === undefined) this.world.violate("a job runs only where it leads", `run ${run.name} of ${id}`)
+    this.world.log(process.name, () => `begins run ${run.name} of ${id}${alone ? ", alone" : ""}`)
+    if (alone) this.world.count("jobs that run alone")
+    else if (token === undefined) this.world.violate("a job runs only where it leads", `run ${run.name} of ${id}`)
     else if (token.run) this.world.violate("a flight runs one job", `runs ${token.run.name} and ${run.name} of ${id}`)
     else token.run = run
     for (const other of this.running) {
@@ -230,7 +232,9 @@ export class FlightJudge {
       const both = `runs ${other.name} and ${run.name} of ${id}`
       if (other.process === process) {
         this.world.violate("R31: a process awaits its job's end", both)
-      } else if (!other.token?.tainted && !token?.tainted && other.process.now() < (other.token?.deadline ?? 0)) {
+      } else if (
+        !alone && !other.token?.tainted && !token?.tainted && other.process.now() < (other.token?.deadline ?? 0)
+      ) {
         this.world.violate("jobs of one id do not overlap", both)
       } else {
         this.world.count("jobs beside one that has lost its lease")

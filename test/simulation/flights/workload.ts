@@ -19,6 +19,8 @@ export interface FlightHabits {
   /** How often a job is at the mercy of something slow. */
   readonly slow: number
   readonly keeps: boolean
+  /** Jobs run also where the server is away. */
+  readonly runsAlone: boolean
 }
 
 export const habitsOf = (random: Random): FlightHabits => ({
@@ -27,7 +29,8 @@ export const habitsOf = (random: Random): FlightHabits => ({
   idleMillis: random.pick([5, 200, 1_000]),
   endless: random.chance(0.4),
   slow: random.pick([0, 0.2, 0.6]),
-  keeps: random.chance(0.2)
+  keeps: random.chance(0.2),
+  runsAlone: random.chance(0.4)
 })
 
 /** How much later than promised a caller may hear: late timers, and what waits behind them. */
@@ -72,7 +75,9 @@ export class FlightCaller {
     const pausedBefore = process.pausedMillis
     world.count("fanouts")
     world.log(process.name, () => `asks for ${id}`)
-    const asked = this.fanout(id, this.job(id, ttl), { ttl, keep })
+    const runsAlone = habits.runsAlone && random.chance(0.7)
+    const onBackendError = runsAlone ? "run" : "fail"
+    const asked = this.fanout(id, this.job(id, ttl), { ttl, keep, onBackendError })
     const timely = timeout === Infinity ? Effect.asSome(asked) : Effect.timeoutOption(asked, Duration.millis(timeout))
     return Effect.flatMap(Effect.exit(timely), (exit) =>
       Effect.sync(() => {
@@ -81,7 +86,7 @@ export class FlightCaller {
         if (took > timeout * 1.02 + slackMillis) {
           world.violate("every call settles in time", `${process.name}: fanout took ${took} of ${timeout}`)
         }
-        const told = this.toldOf(exit)
+        const told = this.toldOf(exit, runsAlone)
         if (told !== undefined) {
           world.flights.onTold(asker, told, this.commandTimeoutMillis + slackMillis + process.pausedMillis)
         }
@@ -89,7 +94,7 @@ export class FlightCaller {
   }
 
   /** What names the run, if a job has produced it. */
-  private toldOf(exit: Exit.Exit<Option.Option<Said>, unknown>): string | undefined {
+  private toldOf(exit: Exit.Exit<Option.Option<Said>, unknown>, runsAlone: boolean): string | undefined {
     const { member: { process }, world } = this
     if (Exit.isSuccess(exit)) return Option.getOrUndefined(exit.value)?.run
     const cause: any = exit.cause
@@ -98,7 +103,8 @@ export class FlightCaller {
     if (/run \d+/.test(text)) return text
     world.log(process.name, () => `is told ${error?._tag} ${error?.reason}`)
     world.count(`${error?._tag} of fanouts`)
-    const isFine = error?._tag === "BackendError" || (error?._tag === "FanoutError" && error.reason === "Refused")
+    const isFine = (error?._tag === "BackendError" && (!runsAlone || this.flights.closed)) ||
+      (error?._tag === "FanoutError" && error.reason === "Refused")
     if (!isFine) world.violate("no defect", `${process.name}: ${String(exit.cause)}`)
     return undefined
   }
@@ -118,7 +124,7 @@ export class FlightCaller {
     const isSlow = random.chance(habits.slow)
     const slowly = isSlow ? Effect.onInterrupt(wait, () => this.sleep(ttl * random.pick([0.5, 2]))) : wait
     return Effect.suspend(() => {
-      const run = world.flights.onBegin(this.member.process, id)
+      const run = world.flights.onBegin(this.member.process, id, this.flights.open.get(id)?.alone === true)
       const name = { run: `run ${run.name}` }
       const end = way === "failure"
         ? Effect.fail(name)
