@@ -99,11 +99,9 @@ const bySuites = async (suites: ReadonlyArray<string>): Promise<string | undefin
   return undefined
 }
 
-/** The simulation runs the engine and the memory store, and the bookkeeping of the Redis store. No Lua. */
+/** The simulation runs the engine, singletons, flights, and both stores with their Lua. */
 const isSimulated = ({ file }: Mutation): boolean =>
-  !/redis\/(?!unanswered)|internal\/(dlock|locks?|fanout|json|tokens|http|callSite|graft|operation|reentrancy)\b/.test(
-    file
-  )
+  !/internal\/(dlock|locks?|json|tokens|http|callSite|graft|operation|reentrancy)\b/.test(file)
 
 const ofScripts = ["scripts", "refusals", "copies", "traces", "shortcuts", "serverClock", "subscribing"].map((name) =>
   `test/store/${name}`

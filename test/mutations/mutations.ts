@@ -211,7 +211,7 @@ const engine = [
       "a wait bounds the first answer",
       "L1",
       "restore(this.ask(request, lease))",
-      "restore(Effect.timeoutFail(this.ask(request, lease), { duration: request.waitMillis, onTimeout: () => request.refuse([Errors.notAcquired(keyOf(request), \"Timeout\", this.since(startedAt))]) }))"
+      "restore(Effect.timeoutFail(this.ask(request, lease), { duration: request.waitMillis, onTimeout: () => request.refuse([Errors.notAcquired(request.claims[0]?.key ?? \"\", \"Timeout\", this.since(startedAt))]) }))"
     ],
     ["check trusts the timer", "R23", "this.keeper.endIfDue(lease, now)\n      const { state }", "const { state }"],
     [
@@ -400,6 +400,13 @@ const engine = [
     ["a shared job is inside what its first caller holds", "R20", "Context.add(context, Around, undefined)", "context"]
   ]),
   ...inFile("src/internal/singleton.ts", [
+    [
+      "a singleton ends when Redis refuses for now",
+      "singleton",
+      "error.reason !== \"Refused\"",
+      "error.reason !== \"Refused\" && error.reason !== \"RefusedForNow\""
+    ],
+    ["a key is kept for no longer than a lease", "hold", "    hold === 0\n", "    hold >= 0\n"],
     [
       "a job starts before its key is kept for hold",
       "hold",

@@ -16,6 +16,8 @@ import type { World } from "./world.js"
 
 /** One call of a caller: all that it ever asked for. */
 interface Call {
+  /** The server has said that others hold it, or wait for it. */
+  isTaken: boolean
   readonly tokens: Set<string>
   /** It has had to wait for one after the other. */
   inTurn: boolean
@@ -53,11 +55,23 @@ export class LeaseJudge {
   // -------------------------------------------------------------------------------------------------- what is sent
 
   onAcquireSent({ claims, metadata, token }: AcquireRequest): void {
-    const call = this.calls.get(metadata) ?? { tokens: new Set(), inTurn: false }
+    const call = this.calls.get(metadata) ?? { isTaken: false, tokens: new Set(), inTurn: false }
     this.calls.set(metadata, call)
     if (claims.length > 1 && call.inTurn) this.world.count("multis that started again")
     call.inTurn = claims.length === 1 && call.tokens.size > 0
     call.tokens.add(token)
+  }
+
+  onTaken({ metadata }: AcquireRequest): void {
+    const call = this.calls.get(metadata)
+    if (call) call.isTaken = true
+  }
+
+  /** Before the call is over. */
+  onNotAcquired({ terms }: Request<unknown>, told: string): void {
+    if (this.calls.get(terms.metadata)?.isTaken === false) {
+      this.world.violate("an outage is not taken for somebody who holds it", `${terms.metadata} is told ${told}`)
+    }
   }
 
   onLeaveSent(items: ReadonlyArray<LeaveItem>): void {

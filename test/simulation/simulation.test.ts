@@ -9,6 +9,8 @@ const seeds = 60
 const flightEvents = [
   "flights led",
   "flights taken over",
+  "jobs that run alone",
+  "pushes led",
   "jobs stopped",
   "jobs beside one that has lost its lease",
   "joins too late",
@@ -55,6 +57,8 @@ describe("a simulated world", () => {
         "multis that wait, at once",
         "multis one after the other",
         "multis that started again",
+        "singletons",
+        "singletons with hold",
         "told LockAcquisitionError Held",
         "told LockAcquisitionError Timeout",
         "told LockAcquisitionError OverLimit"

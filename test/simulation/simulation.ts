@@ -154,8 +154,8 @@ class Simulation {
       Effect.map((flights) => {
         member.flights = flights
         const defaults = { ttlMillis: 3_000, commandTimeoutMillis, retentionMillis: 1_000, maxPayloadBytes: 2 ** 20 }
-        const { fanout } = Fanout.make(flights, defaults)
-        return new FlightCaller(world, member, flights, fanout, this.flightHabits, commandTimeoutMillis)
+        const service = Fanout.make(flights, defaults)
+        return new FlightCaller(world, member, flights, service, this.flightHabits, commandTimeoutMillis)
       })
     )
   }

@@ -81,11 +81,18 @@ export const stand = (world: World, process: Process, engine: Engine, habits: Ha
     ttl,
     hold,
     metadata: `${process.name} call ${world.nextNumber()}`,
-    ...random.chance(0.4) ? { wait: 0 } : {}
+    wait: random.chance(0.4) ? 0 : undefined
   }
   return Singleton.run(env, key, body, options).pipe(
     Effect.timeoutOption(Duration.millis(random.between(1, 5_000))),
-    Effect.catchAll(({ _tag, reason }) => Effect.sync(() => world.count(`singletons told ${_tag} ${reason}`))),
+    Effect.catchAll(({ _tag, reason }) =>
+      Effect.sync(() => {
+        world.count(`singletons told ${_tag} ${reason}`)
+        if (_tag === "BackendError" && reason !== "Refused" && options.wait === undefined && !engine.closed) {
+          world.violate("a singleton stands while the server is away", `${process.name} is told ${reason}`)
+        }
+      })
+    ),
     Effect.asVoid
   )
 }

@@ -43,7 +43,11 @@ const judgedLeases = (world: World, process: Process, store: Store): Store => {
       Effect.suspend(() => {
         judge.onAcquireSent(process, request)
         prompt.onSent(process, request.token)
-        return store.acquire(request)
+        return Effect.map(store.acquire(request), (reply) => {
+          const { _tag } = reply.answer
+          if (_tag === "Waiting" || _tag === "Refused") judge.leases.onTaken(request)
+          return reply
+        })
       }),
     leave: (items) =>
       Effect.suspend(() => {

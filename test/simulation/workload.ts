@@ -89,8 +89,12 @@ export class Caller {
 
   private acquire(request: Request<LockAcquisitionError>, restore: Restore) {
     const { member: { process }, world: { judge } } = this
+    const acquiring = Effect.tapError(Multi.acquire(this.engine, request, restore), (error) =>
+      Effect.sync(() => {
+        if (error._tag === "LockAcquisitionError") judge.leases.onNotAcquired(request, error.reason)
+      }))
     const acquired = Effect.onExit(
-      Multi.acquire(this.engine, request, restore),
+      acquiring,
       (exit) =>
         Effect.sync(() => judge.leases.onCallOver(process, request, Exit.isSuccess(exit) ? exit.value : undefined))
     )

@@ -40,6 +40,8 @@ export interface Run {
   readonly id: string
   readonly process: Process
   readonly token: Token | undefined
+  /** Produced outside of the flight. */
+  readonly isPushed: boolean
   endedAt: number | undefined
   /** When the server carried out its finish. It may do so twice when it has lost the first. */
   acceptedAt: number | undefined
@@ -135,6 +137,15 @@ export class FlightJudge {
   }
 
   onFinishSent({ payload, token }: FinishRequest): void {
+    // Who pushes may close its scope without an outcome.
+    if (payload.includes("Abandoned")) return
+    const pushed = this.runs[runOf(payload)]
+    const known = this.tokens.get(token)
+    // It may be what its process has produced when it led before. The flight was open until now.
+    if (known && pushed?.isPushed && pushed.process === known.process) {
+      known.run = pushed
+      pushed.endedAt = this.world.now
+    }
     const run = this.tokens.get(token)?.run
     if (run?.endedAt === undefined) this.world.violate("R32: only what has ended is finished", token)
     if (run?.name !== runOf(payload)) this.world.violate("an outcome is what the job produced", `${token}: ${payload}`)
@@ -218,6 +229,7 @@ export class FlightJudge {
       id,
       process,
       token,
+      isPushed: false,
       endedAt: undefined,
       acceptedAt: undefined,
       unwantedSince: undefined
@@ -242,6 +254,24 @@ export class FlightJudge {
     }
     this.runs.push(run)
     this.running.add(run)
+    return run
+  }
+
+  /** What was produced outside. Nothing stops that when the lease is lost, so it may be beside another. */
+  onPushed(process: Process, id: string): Run {
+    const token = this.leads.get(`${process.name} ${id}`)
+    const run: Run = {
+      name: this.runs.length,
+      id,
+      process,
+      token,
+      isPushed: true,
+      endedAt: this.world.now,
+      acceptedAt: undefined,
+      unwantedSince: undefined
+    }
+    this.runs.push(run)
+    if (token) token.run ??= run
     return run
   }
 

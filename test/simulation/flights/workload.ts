@@ -7,6 +7,7 @@ import type * as Dlock from "../../../src/Dlock.js"
 import type { Flights } from "../../../src/internal/engine/flights.js"
 import type { Random } from "../random.js"
 import type { Member, World } from "../world.js"
+import { push } from "./pushes.js"
 
 /** What differs from one seed to the next. */
 export interface FlightHabits {
@@ -47,7 +48,7 @@ export class FlightCaller {
     readonly world: World,
     readonly member: Member,
     readonly flights: Flights,
-    readonly fanout: Dlock.Service["fanout"],
+    readonly service: Pick<Dlock.Service, "fanout" | "push">,
     readonly habits: FlightHabits,
     readonly commandTimeoutMillis: number
   ) {}
@@ -67,6 +68,7 @@ export class FlightCaller {
   get once(): Effect.Effect<void> {
     const { habits, member: { process }, world } = this
     const { random } = world
+    if (random.chance(0.15)) return push(world, process, this.flights, this.service, habits)
     const id = `f${random.index(habits.ids)}`
     const ttl = random.pick(habits.ttls)
     const keep = habits.keeps && random.chance(0.5) ? random.between(50, 1_000) : 0
@@ -77,7 +79,7 @@ export class FlightCaller {
     world.log(process.name, () => `asks for ${id}`)
     const runsAlone = habits.runsAlone && random.chance(0.7)
     const onBackendError = runsAlone ? "run" : "fail"
-    const asked = this.fanout(id, this.job(id, ttl), { ttl, keep, onBackendError })
+    const asked = this.service.fanout(id, this.job(id, ttl), { ttl, keep, onBackendError })
     const timely = timeout === Infinity ? Effect.asSome(asked) : Effect.timeoutOption(asked, Duration.millis(timeout))
     return Effect.flatMap(Effect.exit(timely), (exit) =>
       Effect.sync(() => {
