@@ -20,7 +20,6 @@ export default defineConfig({
   test: {
     pool: "forks",
     maxWorkers: 2,
-    minWorkers: 1,
     testTimeout: 30_000,
     hookTimeout: 30_000,
     reporters: ["default", "./test/support/summary.ts"],
@@ -47,7 +46,7 @@ export default defineConfig({
           name: "faults",
           include: timedTests,
           globalSetup: ["./test/support/globalSetup.ts", "./test/faults/globalSetup.ts"],
-          poolOptions: { forks: { singleFork: true } },
+          maxWorkers: 1,
           sequence: { groupOrder: 1 }
         }
       }

@@ -72,5 +72,7 @@ export interface Contender {
   readonly name: string
   /** How it is configured, and why so. */
   readonly options: string
+  /** The Effect that its process runs on. Defaults to 4. */
+  readonly edition?: 3 | 4
   readonly open: (url: string) => Promise<Session>
 }

@@ -19,7 +19,7 @@ import { atOnce, oneAfterTheOther, several } from "./scenarios/free.js"
 import { held } from "./scenarios/held.js"
 import { importCost } from "./scenarios/importCost.js"
 import { sweeps } from "./scenarios/sweeps.js"
-import { bundleWorker } from "./support/bundle.js"
+import { bundleWorkers } from "./support/bundle.js"
 import { drawCharts } from "./support/charts.js"
 import type { SweepResult } from "./support/play.js"
 import { play, playSweep, stopGroups } from "./support/play.js"
@@ -124,7 +124,7 @@ const write = async (isDone: boolean) => {
 }
 
 const run = async () => {
-  await bundleWorker()
+  await bundleWorkers()
   for (const scenario of chosen.flatMap((name) => parts[name]?.(options.quick) ?? [])) {
     say(scenario.title)
     sections.push(sectionOf(await play(scenario)))

@@ -18,9 +18,8 @@
  *
  * @since 0.1.0
  */
+import * as Edition from "#edition"
 import * as Config from "effect/Config"
-import type { ConfigError } from "effect/ConfigError"
-import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
 import * as Layer from "effect/Layer"
@@ -92,18 +91,18 @@ export interface Options {
   /** Namespaces every Redis key and channel. Two prefixes never collide. Defaults to `"dlock"`. */
   readonly prefix?: string | undefined
   /** How long a crashed holder can block others. Defaults to `"10 seconds"`. */
-  readonly ttl?: Duration.DurationInput | undefined
+  readonly ttl?: Edition.DurationInput | undefined
   /** When `once` or `multi` finds a key held, tries again by this schedule. Defaults to none. */
   readonly retry?: Schedule.Schedule<unknown, LockAcquisitionError> | undefined
   /** A Redis that does not answer for that long becomes a `BackendError`. Defaults to `"5 seconds"`. */
-  readonly commandTimeout?: Duration.DurationInput | undefined
+  readonly commandTimeout?: Edition.DurationInput | undefined
   /** What `fanout` and `push` default to. */
   readonly fanout?: {
     /**
      * How long an outcome stays for those who wait for it and have missed the message. Never less than `ttl` +
      * `commandTimeout`, which is also the default.
      */
-    readonly retention?: Duration.DurationInput | undefined
+    readonly retention?: Edition.DurationInput | undefined
     /** An outcome of more bytes of JSON fails everybody with `FanoutError`. Defaults to 1,048,576. */
     readonly maxPayloadBytes?: number | undefined
   } | undefined
@@ -204,7 +203,7 @@ const layerOf = <E>(
   options: Effect.Effect<Options, E>
 ): Layer.Layer<Dlock, E, RedisLayer.Redis | PubSubLayer.PubSub> => {
   const sharing = new Sharing<Service, E>()
-  return Layer.fresh(Layer.scoped(
+  return Layer.fresh(Layer.effect(
     Dlock,
     Effect.flatMap(
       Effect.all([RedisLayer.Redis, PubSubLayer.PubSub]),
@@ -240,8 +239,8 @@ export const layerOptions = (options: Options): Layer.Layer<Dlock, never, RedisL
  * @category Layers
  */
 export const layerConfig = (
-  options: Config.Config.Wrap<Options>
-): Layer.Layer<Dlock, ConfigError, RedisLayer.Redis | PubSubLayer.PubSub> => layerOf(Config.unwrap(options))
+  options: Edition.ConfigWrap<Options>
+): Layer.Layer<Dlock, Edition.ConfigError, RedisLayer.Redis | PubSubLayer.PubSub> => layerOf(Config.unwrap(options))
 
 /**
  * The service with both of its connections: all that an application needs. Without `url`, Redis is at localhost:6379.
@@ -280,8 +279,8 @@ export const layerRedis = (
  * import { Dlock } from "effect-dlock"
  *
  * export const DlockLive = Dlock.layerRedisConfig({
- *   url: Config.redacted("REDIS_URL"),
- *   prefix: Config.string("LOCK_PREFIX").pipe(Config.withDefault("shop"))
+ *   url: Config.Redacted("REDIS_URL"),
+ *   prefix: Config.String("LOCK_PREFIX").pipe(Config.withDefault("shop"))
  * })
  * ```
  *
@@ -289,17 +288,19 @@ export const layerRedis = (
  * @category Layers
  */
 export const layerRedisConfig = (
-  options: Config.Config.Wrap<Options & Pick<RedisLayer.Options, "url">>
-): Layer.Layer<Dlock, BackendError | ConfigError> => Layer.unwrapEffect(Effect.map(Config.unwrap(options), layerRedis))
+  options: Edition.ConfigWrap<Options & Pick<RedisLayer.Options, "url">>
+): Layer.Layer<Dlock, BackendError | Edition.ConfigError> =>
+  Layer.unwrap(Effect.map(Config.unwrap<Options & Pick<RedisLayer.Options, "url">>(options), layerRedis))
 
 /**
  * The service in this process alone, without Redis: the same semantics, driven by Effect's `Clock`. For tests (with
- * `TestClock`) and for a single process.
+ * `TestClock`) and for a single process. Each `Effect.provide` makes a world of its own, also inside of another; within
+ * one graph of layers there is one.
  *
  * @since 0.1.0
  * @category Layers
  */
-export const layerMemory: Layer.Layer<Dlock> = Layer.suspend(() => layerMemoryOptions({}))
+export const layerMemory: Layer.Layer<Dlock> = Edition.perProvide(() => memory({}))
 
 /**
  * `layerMemory`, with options.
@@ -307,5 +308,6 @@ export const layerMemory: Layer.Layer<Dlock> = Layer.suspend(() => layerMemoryOp
  * @since 0.1.0
  * @category Layers
  */
-export const layerMemoryOptions = (options: Options): Layer.Layer<Dlock> =>
-  Layer.scoped(Dlock, Effect.suspend(() => internal.makeMemory(options)))
+export const layerMemoryOptions = (options: Options): Layer.Layer<Dlock> => Edition.perProvide(() => memory(options))
+
+const memory = (options: Options) => Layer.effect(Dlock, Effect.suspend(() => internal.makeMemory(options)))

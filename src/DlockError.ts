@@ -32,17 +32,15 @@ import * as Schema from "effect/Schema"
  * @since 0.1.0
  * @category Errors
  */
-export class LockAcquisitionError
-  extends Schema.TaggedError<LockAcquisitionError>("effect-dlock/LockAcquisitionError")("LockAcquisitionError", {
-    key: Schema.String,
-    reason: Schema.Literal("Held", "Timeout", "OverLimit", "Reentrant"),
-    holder: Schema.optionalWith(Schema.String, { exact: true }),
-    retryAfter: Schema.optionalWith(Schema.DurationFromMillis, { exact: true }),
-    permits: Schema.optionalWith(Schema.Number, { exact: true }),
-    requested: Schema.optionalWith(Schema.Number, { exact: true }),
-    waited: Schema.DurationFromMillis
-  })
-{
+export class LockAcquisitionError extends Schema.TaggedError<LockAcquisitionError>()("LockAcquisitionError", {
+  key: Schema.String,
+  reason: Schema.Literals(["Held", "Timeout", "OverLimit", "Reentrant"]),
+  holder: Schema.optionalKey(Schema.String),
+  retryAfter: Schema.optionalKey(Schema.DurationFromMillis),
+  permits: Schema.optionalKey(Schema.Number),
+  requested: Schema.optionalKey(Schema.Number),
+  waited: Schema.DurationFromMillis
+}) {
   /**
    * @since 0.1.0
    */
@@ -95,12 +93,10 @@ const whatToDo: Record<LockAcquisitionError["reason"], string> = {
  * @since 0.1.0
  * @category Errors
  */
-export class MultiLockError
-  extends Schema.TaggedError<MultiLockError>("effect-dlock/MultiLockError")("MultiLockError", {
-    keys: Schema.Array(Schema.String),
-    failed: Schema.NonEmptyArray(LockAcquisitionError)
-  })
-{
+export class MultiLockError extends Schema.TaggedError<MultiLockError>()("MultiLockError", {
+  keys: Schema.Array(Schema.String),
+  failed: Schema.NonEmptyArray(LockAcquisitionError)
+}) {
   /**
    * @since 0.1.0
    */
@@ -134,9 +130,9 @@ export class MultiLockError
  * @since 0.1.0
  * @category Errors
  */
-export class LockLostError extends Schema.TaggedError<LockLostError>("effect-dlock/LockLostError")("LockLostError", {
+export class LockLostError extends Schema.TaggedError<LockLostError>()("LockLostError", {
   keys: Schema.Array(Schema.String),
-  reason: Schema.Literal("Expired", "Unreachable", "Revoked", "Superseded", "MaxHold", "Released"),
+  reason: Schema.Literals(["Expired", "Unreachable", "Revoked", "Superseded", "MaxHold", "Released"]),
   fencingToken: Schema.Number
 }) {
   /**
@@ -185,11 +181,11 @@ const lostBecause: Record<Exclude<LockLostError["reason"], "Released">, string> 
  * @since 0.1.0
  * @category Errors
  */
-export class BackendError extends Schema.TaggedError<BackendError>("effect-dlock/BackendError")("BackendError", {
+export class BackendError extends Schema.TaggedError<BackendError>()("BackendError", {
   operation: Schema.String,
-  reason: Schema.Literal("Unreachable", "Timeout", "Refused", "RefusedForNow"),
-  outcome: Schema.Literal("NotApplied", "Unknown"),
-  cause: Schema.Defect
+  reason: Schema.Literals(["Unreachable", "Timeout", "Refused", "RefusedForNow"]),
+  outcome: Schema.Literals(["NotApplied", "Unknown"]),
+  cause: Schema.Defect()
 }) {
   /**
    * @since 0.1.0
@@ -234,10 +230,10 @@ const backendAdvice: Record<BackendError["outcome"], string> = {
  * @since 0.1.0
  * @category Errors
  */
-export class FanoutError extends Schema.TaggedError<FanoutError>("effect-dlock/FanoutError")("FanoutError", {
+export class FanoutError extends Schema.TaggedError<FanoutError>()("FanoutError", {
   id: Schema.String,
-  reason: Schema.Literal("Encode", "Decode", "TooLarge", "Interrupted", "Abandoned", "Refused"),
-  cause: Schema.Defect
+  reason: Schema.Literals(["Encode", "Decode", "TooLarge", "Interrupted", "Abandoned", "Refused"]),
+  cause: Schema.Defect()
 }) {
   /**
    * @since 0.1.0
@@ -271,12 +267,10 @@ const fanoutBecause: Record<FanoutError["reason"], string> = {
  * @since 0.1.0
  * @category Errors
  */
-export class InvalidKeyError
-  extends Schema.TaggedError<InvalidKeyError>("effect-dlock/InvalidKeyError")("InvalidKeyError", {
-    key: Schema.String,
-    reason: Schema.Literal("Empty", "TooLong", "NotAString", "NotWellFormed")
-  })
-{
+export class InvalidKeyError extends Schema.TaggedError<InvalidKeyError>()("InvalidKeyError", {
+  key: Schema.String,
+  reason: Schema.Literals(["Empty", "TooLong", "NotAString", "NotWellFormed"])
+}) {
   /**
    * @since 0.1.0
    */

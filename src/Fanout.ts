@@ -8,11 +8,10 @@
  *
  * @since 0.1.0
  */
+import type * as Edition from "#edition"
 import type * as Cause from "effect/Cause"
-import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Exit from "effect/Exit"
-import type * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type { BackendError, FanoutError, InvalidKeyError, LockAcquisitionError } from "./DlockError.js"
 import { here } from "./internal/callSite.js"
@@ -31,12 +30,12 @@ export interface Options {
    * How long a process that died while its job ran holds up the others. Renewed every third of it. Defaults to the layer's
    * `ttl`. In one process the call that starts a flight decides.
    */
-  readonly ttl?: Duration.DurationInput | undefined
+  readonly ttl?: Edition.DurationInput | undefined
   /**
    * Makes it a cache for that long: a success is kept, and a call that says `keep` takes one that is not older than it
    * says. Failures and defects are not kept. Defaults to none. Such a call costs one command.
    */
-  readonly keep?: Duration.DurationInput | undefined
+  readonly keep?: Edition.DurationInput | undefined
   /**
    * When Redis is down: `"fail"` with `BackendError`, or `"run"` the job for the callers of this process alone, at once when
    * the connection is known to be away. All who call while it runs share it, also when Redis is back. Defaults to `"fail"`.
@@ -47,15 +46,16 @@ export interface Options {
 }
 
 /**
- * How outcomes travel. Callers of one id should all use the same.
+ * How outcomes travel: as the JSON that `Schema.toCodecJson` makes of the schema. On Effect 3 what the schema itself encodes
+ * to must be JSON. Callers of one id should all use the same.
  *
  * @since 0.1.0
  * @category Models
  */
 export interface SchemaOptions<A, IA, E, IE> extends Options {
   readonly schema: {
-    readonly success: Schema.Schema<A, IA>
-    readonly error: Schema.Schema<E, IE>
+    readonly success: Edition.Codec<A, IA>
+    readonly error: Edition.Codec<E, IE>
   }
 }
 
@@ -67,8 +67,8 @@ export interface SchemaOptions<A, IA, E, IE> extends Options {
  */
 export interface AnyOptions extends Options {
   readonly schema?: {
-    readonly success: Schema.Schema.AnyNoContext
-    readonly error: Schema.Schema.AnyNoContext
+    readonly success: Edition.AnyCodec
+    readonly error: Edition.AnyCodec
   } | undefined
 }
 
@@ -134,9 +134,9 @@ type Sharable<A, E> = [A] extends [Json<A>] ? [E] extends [JsonError<E>] ? unkno
  * - `BackendError` when Redis could not be asked. See `onBackendError`.
  *
  * The job runs in a fiber of the service and in a scope of its own, which closes before anybody gets the outcome. Of the
- * first caller of its process it inherits the services, the log annotations, the parent span and all other fiber refs; not
- * the scope, an interruption, or the locks that it holds. So do not let the job use anything that ends with that caller,
- * such as an open transaction: others may wait for it longer.
+ * first caller of its process it inherits the services, the log annotations, the parent span and all other references
+ * (Effect 3: fiber refs); not the scope, an interruption, or the locks that it holds. So do not let the job use anything
+ * that ends with that caller, such as an open transaction: others may wait for it longer.
  *
  * If the process of the job dies, another that waits runs its own job within `ttl`. If its lease is lost, it is
  * interrupted, and its callers wait for the job that runs instead.
@@ -240,7 +240,7 @@ export interface Completion<A, E> {
  *       (exit: Exit.Exit<number, Dlock.BackendError | Dlock.FanoutError>) =>
  *         Effect.log(Exit.isSuccess(exit) ? `${exit.value} rows` : "it failed")
  *     )
- *     const rows = yield* Effect.async<number>((resume) => startExport((rows) => resume(Effect.succeed(rows))))
+ *     const rows = yield* Effect.callback<number>((resume) => startExport((rows) => resume(Effect.succeed(rows))))
  *     yield* complete(Exit.succeed(rows))
  *   })
  * ).pipe(Effect.catchTag("LockAcquisitionError", () => Effect.log("somebody else has started it")))

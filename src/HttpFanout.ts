@@ -1,7 +1,7 @@
 /**
- * Fanout for HTTP, on `@effect/platform`: while one process asks for something, all others that ask for the same wait for
- * its response. `client` guards an upstream, `middleware` a server's own routes. It coalesces, it does not cache, unless
- * `keep` says so.
+ * Fanout for HTTP, on Effect's own client and server: while one process asks for something, all others that ask for the
+ * same wait for its response. `client` guards an upstream, `middleware` a server's own routes. It coalesces, it does not
+ * cache, unless `keep` says so.
  *
  * Requests share a response when they are `GET` or `HEAD` and have the same method, the same url and the same headers:
  * all headers count, but for those in `harmlessHeaders` and those in the option `ignore`. So two users, two tenants and two
@@ -9,11 +9,11 @@
  * counts as well. These requests go their own way, as if there were no fanout:
  *
  * - with a body, with `Range`, `Upgrade` or `Cache-Control: no-store`;
- * - with a user in the url, `credentials: "include"`, or an object in `RequestInit`, such as a `signal`, unless `key` is
- *   given.
+ * - with a user in the url, a parameter that is `Redacted` or named in Effect's `UrlParams.CurrentRedactedNames`,
+ *   `credentials: "include"`, or an object in `RequestInit`, such as a `signal`, unless `key` is given.
  *
  * The url with its query, and the response, are in Redis as they are, and the url in traces; of headers there is only a
- * hash. For a url with a secret give a `key` that is a hash, or none.
+ * hash. For a url with another secret give a `key` that is a hash, or none.
  *
  * Some responses are for nobody but the one who asked for them. Then the caller whose request it was gets it as it is, and
  * everybody else makes a request of their own:
@@ -22,17 +22,17 @@
  * - with a `Vary` by which another caller's request would have got another one;
  * - bodies over `maxBodyBytes`, and streams: `text/event-stream`, and bodies that do not end within `maxBodyTime`.
  *
- * It is a subpath of its own, `effect-dlock/HttpFanout`, because nothing else here needs `@effect/platform`.
+ * It is a subpath of its own, `effect-dlock/HttpFanout`, because nothing else here needs HTTP.
  *
  * @since 0.1.0
  */
-import type * as HttpApp from "@effect/platform/HttpApp"
-import type * as HttpClient from "@effect/platform/HttpClient"
-import type * as HttpClientError from "@effect/platform/HttpClientError"
-import type * as HttpClientRequest from "@effect/platform/HttpClientRequest"
-import type * as HttpServerRequest from "@effect/platform/HttpServerRequest"
-import type * as Duration from "effect/Duration"
+import type * as Edition from "#edition"
 import type * as Effect from "effect/Effect"
+import type * as HttpClient from "effect/http/HttpClient"
+import type * as HttpClientError from "effect/http/HttpClientError"
+import type * as HttpClientRequest from "effect/http/HttpClientRequest"
+import type * as HttpServerRequest from "effect/http/HttpServerRequest"
+import type * as HttpServerResponse from "effect/http/HttpServerResponse"
 import type * as Option from "effect/Option"
 import type { BackendError, FanoutError } from "./DlockError.js"
 import * as internal from "./internal/httpFanout.js"
@@ -56,17 +56,17 @@ export interface Options<Request> {
    */
   readonly key?: ((request: Request) => string | Option.Option<string>) | undefined
   /** As for `fanout`: how long a process that died while it asked holds up the others. Defaults to the layer's `ttl`. */
-  readonly ttl?: Duration.DurationInput | undefined
+  readonly ttl?: Edition.DurationInput | undefined
   /**
    * As for `fanout`: makes it a cache for that long. Kept are responses that may be without saying so (200, 301 and 404 are,
    * 302 and 500 are not), unless they say `Cache-Control: no-cache` or `max-age=0`. A request that says so takes none.
    * Defaults to none.
    */
-  readonly keep?: Duration.DurationInput | undefined
+  readonly keep?: Edition.DurationInput | undefined
   /** Larger bodies are not shared, and not read into memory. Defaults to 524,288. */
   readonly maxBodyBytes?: number | undefined
   /** A body that has not ended that long after its headers is not shared. Defaults to `5 seconds`. */
-  readonly maxBodyTime?: Duration.DurationInput | undefined
+  readonly maxBodyTime?: Edition.DurationInput | undefined
   /**
    * When Redis is down: `"run"` shares with the callers of this process alone, or `"fail"` with `BackendError`, and with
    * `FanoutError` when an outcome cannot be read. A connection that is known to be away delays no request; a Redis that
@@ -112,13 +112,14 @@ export interface RunOptions<Request> extends Options<Request> {
  *
  * **Gotchas**: what the layer of the client adds by itself, like a `FetchHttpClient.RequestInit` or a `Fetch` of its own,
  * is not seen: if that says who asks, give a `key` that does. A limit of time belongs around the call, not into the client:
- * there it would limit all. A response of which only a part was read when it turned out to be a stream keeps its connection until it is read
- * or its scope closes.
+ * there it would limit all. A response of which only a part was read when it turned out to be a stream keeps its connection
+ * until it is read or its scope closes. The `url` of a shared response is that of the request, also where `fetch` has
+ * followed a redirect.
  *
  * @example
  * ```ts
- * import { FetchHttpClient, HttpClient } from "@effect/platform"
  * import { Effect, Layer } from "effect"
+ * import { FetchHttpClient, HttpClient } from "effect/http"
  * import { Dlock } from "effect-dlock"
  * import * as HttpFanout from "effect-dlock/HttpFanout"
  *
@@ -156,7 +157,7 @@ export const client: {
 
 /**
  * Guards the routes of a server against stampedes: while a handler runs for a request, in any process, the same requests
- * wait for its response. The host that the request names is a part of its url. For `HttpRouter.use`, any app, or
+ * wait for its response. The host that the request names is a part of its url. For `HttpRouter.middleware`, any handler, or
  * `HttpServer.serve`.
  *
  * The handler runs for the first who asks, with that request and a scope of its own. When it fails, all get the response
@@ -174,17 +175,18 @@ export const client: {
  *
  * @example
  * ```ts
- * import { HttpRouter, HttpServer, HttpServerResponse } from "@effect/platform"
- * import { Effect } from "effect"
+ * import { Effect, Layer } from "effect"
+ * import { HttpRouter, HttpServerResponse } from "effect/http"
  * import * as HttpFanout from "effect-dlock/HttpFanout"
  *
- * const report = Effect.delay(HttpServerResponse.json({ total: 42 }), "2 seconds")
+ * const Report = HttpRouter.add("GET", "/report", Effect.delay(HttpServerResponse.json({ total: 42 }), "2 seconds"))
  *
- * export const ServerLive = HttpRouter.empty.pipe(
- *   HttpRouter.get("/report", report),
- *   HttpRouter.use(HttpFanout.middleware({ ignore: ["cookie", "x-forwarded-for"], keep: "1 second" })),
- *   HttpServer.serve()
+ * const Shared = HttpRouter.middleware(
+ *   HttpFanout.middleware({ ignore: ["cookie", "x-forwarded-for"], keep: "1 second" }),
+ *   { global: true }
  * )
+ *
+ * export const ServerLive = HttpRouter.serve(Layer.merge(Report, Shared))
  * ```
  *
  * @since 0.1.0
@@ -192,10 +194,14 @@ export const client: {
  */
 export const middleware: {
   (options?: RunOptions<HttpServerRequest.HttpServerRequest>): <E, R>(
-    app: HttpApp.Default<E, R>
-  ) => HttpApp.Default<E, R | Dlock>
+    app: Effect.Effect<HttpServerResponse.HttpServerResponse, E, R | HttpServerRequest.HttpServerRequest>
+  ) => Effect.Effect<HttpServerResponse.HttpServerResponse, E, R | HttpServerRequest.HttpServerRequest | Dlock>
   (options: Options<HttpServerRequest.HttpServerRequest>): <E, R>(
-    app: HttpApp.Default<E, R>
-  ) => HttpApp.Default<E | BackendError | FanoutError, R | Dlock>
+    app: Effect.Effect<HttpServerResponse.HttpServerResponse, E, R | HttpServerRequest.HttpServerRequest>
+  ) => Effect.Effect<
+    HttpServerResponse.HttpServerResponse,
+    E | BackendError | FanoutError,
+    R | HttpServerRequest.HttpServerRequest | Dlock
+  >
   // SAFETY: as above.
 } = internal.middleware as typeof middleware

@@ -7,6 +7,7 @@
  *
  * @since 0.1.0
  */
+import type * as Edition from "#edition"
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
@@ -38,7 +39,7 @@ export interface Lease {
    * Fails with `LockLostError` when it was too late, with `BackendError` when it is not known to have worked; then the
    * lease goes on as before and is renewed by itself.
    */
-  readonly extend: (ttl?: Duration.DurationInput) => Effect.Effect<void, LockLostError | BackendError>
+  readonly extend: (ttl?: Edition.DurationInput) => Effect.Effect<void, LockLostError | BackendError>
   /**
    * Releases the lock before the scope closes. Idempotent, and by token: the lock of a later owner is never touched.
    *
@@ -112,17 +113,17 @@ export type Body<L, A, E, R> = Effect.Effect<A, E, R> | ((lock: L) => Effect.Eff
  */
 export interface Options {
   /** How long a holder that died can block others. Renewed every third of it. Defaults to the layer's `ttl`. */
-  readonly ttl?: Duration.DurationInput | undefined
+  readonly ttl?: Edition.DurationInput | undefined
   /**
    * How long to stay in the queue at most; 0 is not at all, as `once` does. Defaults to no limit. Redis's first answer is
    * awaited in any case, for `commandTimeout` at most: a free lock is taken however short the wait, and an outage is a
    * `BackendError`.
    */
-  readonly wait?: Duration.DurationInput | undefined
+  readonly wait?: Edition.DurationInput | undefined
   /** Whether to renew the lease while it is held. Defaults to `true`. */
   readonly renew?: boolean | undefined
   /** The lease is lost after that long (reason `MaxHold`), however often it was renewed. Defaults to no limit. */
-  readonly maxHold?: Duration.DurationInput | undefined
+  readonly maxHold?: Edition.DurationInput | undefined
   /**
    * What a call that waits does when the lock is held around it (see `lock`): `"fail"` at once with reason `Reentrant`, or
    * `"wait"`. Use `"wait"` in a daemon that its holder does not wait for. Defaults to `"fail"`.
@@ -212,7 +213,7 @@ export const lock = (
  *
  * const write = Dlock.withLock((lock) => Effect.log(`writing with fencing token ${lock.fencingToken}`), "prices")
  *
- * Effect.runPromise(Effect.zipRight(charge("42"), write).pipe(Effect.provide(Dlock.layerMemory)))
+ * Effect.runPromise(Effect.andThen(charge("42"), write).pipe(Effect.provide(Dlock.layerMemory)))
  * ```
  *
  * @since 0.1.0

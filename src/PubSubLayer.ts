@@ -23,7 +23,7 @@ import { Redis } from "./RedisLayer.js"
  * @since 0.1.0
  * @category Tags
  */
-export class PubSub extends Context.Tag("effect-dlock/PubSub")<PubSub, Connection>() {}
+export class PubSub extends Context.Service<PubSub, Connection>()("effect-dlock/PubSub") {}
 
 /**
  * Opens a second connection with the options of the command connection, and closes it with the scope of the layer. Fails
@@ -32,7 +32,7 @@ export class PubSub extends Context.Tag("effect-dlock/PubSub")<PubSub, Connectio
  * @since 0.1.0
  * @category Layers
  */
-export const layer: Layer.Layer<PubSub, BackendError, Redis> = Layer.fresh(Layer.scoped(
+export const layer: Layer.Layer<PubSub, BackendError, Redis> = Layer.fresh(Layer.effect(
   PubSub,
   Effect.flatMap(Redis, (redis) => sharing().of(redis, redis, subscriberOf(redis)))
 ))

@@ -7,9 +7,8 @@
  *
  * @since 0.1.0
  */
-import type * as Config from "effect/Config"
+import type * as Edition from "#edition"
 import * as ConfigModule from "effect/Config"
-import type { ConfigError } from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
@@ -26,7 +25,7 @@ import type { Connection } from "./internal/redis/gate.js"
  * @since 0.1.0
  * @category Tags
  */
-export class Redis extends Context.Tag("effect-dlock/Redis")<Redis, Connection>() {}
+export class Redis extends Context.Service<Redis, Connection>()("effect-dlock/Redis") {}
 
 /**
  * Options of ioredis, and `url` (`redis://` or `rediss://`) in their place or before them. The parts of the url win
@@ -52,7 +51,7 @@ export interface Options extends Driver.ClientOptions {
  * @category Layers
  */
 export const layer = (options: Options = {}): Layer.Layer<Redis, BackendError> =>
-  Layer.scoped(
+  Layer.effect(
     Redis,
     Effect.suspend(() => {
       const { url: given, ...own } = options
@@ -71,8 +70,9 @@ export const layer = (options: Options = {}): Layer.Layer<Redis, BackendError> =
  * @category Layers
  */
 export const layerConfig = (
-  options: Config.Config.Wrap<Options>
-): Layer.Layer<Redis, BackendError | ConfigError> => Layer.unwrapEffect(Effect.map(ConfigModule.unwrap(options), layer))
+  options: Edition.ConfigWrap<Options>
+): Layer.Layer<Redis, BackendError | Edition.ConfigError> =>
+  Layer.unwrap(Effect.map(ConfigModule.unwrap<Options>(options), layer))
 
 /**
  * Uses a client of yours. It is never closed and never reconfigured: closing, timeouts and reconnecting stay your

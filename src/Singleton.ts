@@ -3,7 +3,7 @@
  *
  * @since 0.1.0
  */
-import type * as Duration from "effect/Duration"
+import type * as Edition from "#edition"
 import type * as Effect from "effect/Effect"
 import type * as Option from "effect/Option"
 import type * as SubscriptionRef from "effect/SubscriptionRef"
@@ -38,7 +38,7 @@ export interface Options extends Pick<Lock.Options, "ttl" | "wait" | "reentrant"
    * short job twice. `askRelease` and `forceRelease` end it sooner. It costs one command before the effect starts when it
    * is longer than the lease; when Redis does not confirm that, the effect does not start.
    */
-  readonly hold?: Duration.DurationInput | undefined
+  readonly hold?: Edition.DurationInput | undefined
   /**
    * Kept up to date with who leads: at once for this process, with each heartbeat (every third of `ttl`) for others;
    * `None` while nobody is known to, and from the end of this call on. Follow it with `changes`.

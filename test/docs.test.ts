@@ -7,6 +7,7 @@ import { Dlock, PubSubLayer, RedisLayer } from "effect-dlock"
 import * as HttpFanout from "effect-dlock/HttpFanout"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Latch from "effect/Latch"
 import * as Layer from "effect/Layer"
 import { Redis } from "ioredis"
 import * as fs from "node:fs"
@@ -39,14 +40,17 @@ const lineOf = (text: string, at: number): number => text.slice(0, at).split("\n
 
 interface Block {
   readonly file: string
+  /** Whose names it speaks. */
+  readonly effect: 3 | 4
   /** Of the first line of code. */
   readonly line: number
   readonly code: string
 }
 
 const tsBlocks = (file: string, text: string, firstLine = 1): ReadonlyArray<Block> =>
-  [...text.matchAll(/^```ts\n(.*?)^```$/gms)].map(({ 1: code = "", index }) => ({
+  [...text.matchAll(/^```ts( effect3)?\n(.*?)^```$/gms)].map(({ 1: effect3, 2: code = "", index }) => ({
     file,
+    effect: effect3 === undefined ? 4 : 3,
     line: firstLine + lineOf(text, index),
     code
   }))
@@ -58,25 +62,39 @@ const exampleBlocks = (file: string, text: string): ReadonlyArray<Block> =>
   docComments(text).filter(([comment]) => comment.includes("@example")).flatMap(({ 0: comment, index }) => {
     const line = lineOf(text, index)
     const blocks = tsBlocks(file, comment.replaceAll(/^ *\* ?/gm, ""), line)
-    return blocks.length > 0 ? blocks : [{ file, line, code: "an @example without a block of ts" }]
+    return blocks.length > 0 ? blocks : [{ file, effect: 4, line, code: "an @example without a block of ts" }]
   })
 
-const parseConfig = (): ts.CompilerOptions => {
+/** Where the examples for each Effect would be, and with which options they compile. */
+const homes = {
+  4: { folder: "test", config: "tsconfig.json" },
+  3: { folder: "effect3", config: "effect3/tsconfig.json" }
+}
+
+const parseConfig = (effect: 3 | 4): ts.CompilerOptions => {
   const overrides = { noEmit: true, declaration: false, declarationMap: false }
-  const config = ts.getParsedCommandLineOfConfigFile(path.join(root, "tsconfig.json"), overrides, {
+  const config = ts.getParsedCommandLineOfConfigFile(path.join(root, homes[effect].config), overrides, {
     ...ts.sys,
     onUnRecoverableConfigFileDiagnostic: ({ messageText }) => assert.fail(JSON.stringify(messageText))
   })
-  return config?.options ?? assert.fail("no tsconfig.json")
+  if (config === undefined) return assert.fail(`no ${homes[effect].config}`)
+  // What tests have in place of them is not for examples.
+  const { "@effect/vitest": _, vitest: __, ...paths } = config.options.paths ?? {}
+  return { ...config.options, paths }
 }
 
 const parsed = new Map<string, ts.SourceFile | undefined>()
 
-/** What the compiler has against the blocks: each is a module of its own, all are in one program. */
-const compile = (blocks: ReadonlyArray<Block>): ReadonlyArray<string> => {
-  const options = parseConfig()
+/** What the compiler has against the blocks: each is a module of its own, all for one Effect are in one program. */
+const compile = (blocks: ReadonlyArray<Block>): ReadonlyArray<string> =>
+  ([4, 3] as const).flatMap((effect) => compileFor(effect, blocks.filter((block) => block.effect === effect)))
+
+const compileFor = (effect: 3 | 4, blocks: ReadonlyArray<Block>): ReadonlyArray<string> => {
+  if (blocks.length === 0) return []
+  const options = parseConfig(effect)
   const host = ts.createCompilerHost(options)
-  const modules = new Map(blocks.map((block, i) => [path.posix.join(root, `test/docs-block-${i}.ts`), block]))
+  const home = path.join(root, homes[effect].folder)
+  const modules = new Map(blocks.map((block, i) => [path.posix.join(home, `docs-block-${i}.ts`), block]))
   const getSourceFile = host.getSourceFile
   host.getSourceFile = (name, version) => {
     const block = modules.get(name)
@@ -195,6 +213,7 @@ describe("the documents", () => {
     const inDocuments = Object.entries(documents).flatMap(([file, text]) => tsBlocks(file, text))
     const inSources = Object.entries(sources).flatMap(([file, text]) => exampleBlocks(file, text))
     assert.isAbove(inDocuments.length, 2)
+    assert.isAbove(inDocuments.filter(({ effect }) => effect === 3).length, 2)
     assert.isAbove(inSources.length, 2)
     assert.deepStrictEqual(compile([...inDocuments, ...inSources]), [])
   }, 120_000)
@@ -228,17 +247,26 @@ describe("the documents", () => {
 })
 
 describe("the checks of the documents", () => {
-  it("find a wrong example, and its line", () => {
+  it("find a wrong example, and one for the other Effect, and its line", () => {
     const markdown =
       "# Title\n\n```ts\nimport { Dlock } from \"effect-dlock\"\nDlock.once(1)\n```\n\n```ts\nconst x =\n```\n"
+    const each = (name: string) =>
+      `import { Effect } from "effect"\nexport const fiber = Effect.${name}(Effect.void)\n\`\`\`\n`
+    const names = `\`\`\`ts\n${each("fork")}\`\`\`ts effect3\n${each("forkChild")}\`\`\`ts effect3\n${each("fork")}`
     const source =
       "\n/**\n * Words.\n *\n * @example\n * ```ts\n * export const n: number = \"\"\n * ```\n */\n/** @example none */\n"
-    const found = compile([...tsBlocks("a.md", markdown), ...exampleBlocks("b.ts", source)])
+    const found = compile([
+      ...tsBlocks("a.md", markdown),
+      ...exampleBlocks("b.ts", source),
+      ...tsBlocks("c.md", names)
+    ])
     assert.deepStrictEqual([...new Set(found.map((one) => one.split(" ")[0]))], [
       "a.md:5",
       "a.md:9",
       "b.ts:7",
-      "b.ts:10"
+      "b.ts:10",
+      "c.md:3",
+      "c.md:7"
     ])
   }, 120_000)
 
@@ -290,9 +318,9 @@ describe("the checks of the documents", () => {
 /** Everything that asks Redis for something, on clients that the caller owns: those are unsubscribed at the end. */
 const useEverything = Effect.gen(function*() {
   yield* Effect.scoped(Dlock.once("free"))
-  const isHeld = yield* Effect.makeLatch()
+  const isHeld = yield* Latch.make()
   // Forked before the lock is taken: a child of the fiber that holds it must not wait for it.
-  const waiter = yield* Effect.fork(isHeld.whenOpen(Effect.scoped(Dlock.lock("contended", { ttl: "900 millis" }))))
+  const waiter = yield* Effect.forkChild(isHeld.whenOpen(Effect.scoped(Dlock.lock("contended", { ttl: "900 millis" }))))
   yield* Effect.scoped(Effect.gen(function*() {
     const lock = yield* Dlock.lock("contended", { ttl: "900 millis" })
     yield* isHeld.open
@@ -321,7 +349,7 @@ const client = (url: string) =>
   Effect.acquireRelease(Effect.sync(() => new Redis(url)), (client) => Effect.sync(() => client.disconnect()))
 
 describe("the ACL of docs/operations.md", () => {
-  it.scopedLive("is enough, and no more than that", () =>
+  it.live("is enough, and no more than that", () =>
     Effect.gen(function*() {
       const words =
         /^ACL SETUSER app .*?(?=^```)/ms.exec(documents["docs/operations.md"] ?? "")?.[0].trim().split(/\s+/) ?? []

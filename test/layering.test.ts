@@ -46,9 +46,10 @@ const bad: ReadonlyArray<readonly [RuleName, count: number, Sources]> = [
     "internal/dlock.ts": `export type Client = import("ioredis").Redis`,
     "internal/memory/store.ts": `import x from "ioredis/built/utils"`
   }],
-  ["@effect/platform is imported by HttpFanout only", 2, {
-    "Dlock.ts": `import * as HttpClient from "@effect/platform/HttpClient"`,
-    "internal/key.ts": `import type { Headers } from "@effect/platform"`
+  ["HTTP is imported by HttpFanout only", 3, {
+    "Dlock.ts": `import * as HttpClient from "effect/http/HttpClient"`,
+    "internal/key.ts": `import type { Headers } from "effect/http"`,
+    "internal/tag.ts": `import * as Edition from "#http-edition"`
   }],
   ["HttpFanout is imported by nobody", 3, {
     "index.ts": `export * as HttpFanout from "./HttpFanout.js"`,
@@ -122,9 +123,9 @@ const good: Sources = {
   "internal/redis/scripts.ts": `const f = () => {${lines(60)}return \`${lines(60)}\${x}${lines(60)}\`}`,
   "internal/dlock.ts": `import * as lease from "./engine/lease.js"\nimport * as redis from "./redis/client.js"`,
   "internal/wire.ts": `// first${lines(299)}`,
-  "HttpFanout.ts": `import type { HttpClient } from "@effect/platform/HttpClient"\nimport "./internal/httpFanout.js"`,
+  "HttpFanout.ts": `import type { HttpClient } from "effect/http/HttpClient"\nimport "./internal/httpFanout.js"`,
   "internal/httpFanout.ts": `import * as Http from "./http/client.js"`,
-  "internal/http/client.ts": `import * as HttpClient from "@effect/platform/HttpClient"`
+  "internal/http/client.ts": `import * as HttpClient from "effect/http/HttpClient"`
 }
 
 describe("the rules", () => {

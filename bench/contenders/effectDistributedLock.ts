@@ -1,6 +1,5 @@
 /** effect-distributed-lock 0.0.11, with the copy of Effect that it resolves. */
 import type * as EffectModule from "effect/Effect"
-import type * as ExecutionStrategyModule from "effect/ExecutionStrategy"
 import type * as ExitModule from "effect/Exit"
 import type * as Layer from "effect/Layer"
 import type * as ManagedRuntimeModule from "effect/ManagedRuntime"
@@ -40,7 +39,7 @@ export const effectDistributedLock: Contender = {
     const ManagedRuntime = await loadPeer<typeof ManagedRuntimeModule>("effect/ManagedRuntime")
     const Scope = await loadPeer<typeof ScopeModule>("effect/Scope")
     const Exit = await loadPeer<typeof ExitModule>("effect/Exit")
-    const { parallel } = await loadPeer<typeof ExecutionStrategyModule>("effect/ExecutionStrategy")
+    const { parallel } = await loadPeer<{ readonly parallel: "parallel" }>("effect/ExecutionStrategy")
     const runtime = ManagedRuntime.make(RedisBacking.layer(new (counted(Redis))(url)))
     const takeOf = (limit: number, ttl = 10_000) => (key: string) =>
       Effect.flatMap(DistributedSemaphore.make(key, { limit, ttl }), (semaphore) => semaphore.take(1))
@@ -54,7 +53,7 @@ export const effectDistributedLock: Contender = {
       hold: async (keys, ttlMillis) => {
         const scope = Effect.runSync(Scope.make(parallel))
         await runtime.runPromise(
-          Effect.forEach(keys, takeOf(1, ttlMillis), { concurrency: 256, discard: true }).pipe(Scope.extend(scope))
+          Effect.forEach(keys, takeOf(1, ttlMillis), { concurrency: 256, discard: true }).pipe(Scope.provide(scope))
         )
         return () => runtime.runPromise(Scope.close(scope, Exit.void))
       }

@@ -1,9 +1,7 @@
 /** effect-dlock, from its sources. */
 import * as Effect from "effect/Effect"
-import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
 import * as ManagedRuntime from "effect/ManagedRuntime"
-import * as Runtime from "effect/Runtime"
 import * as Scope from "effect/Scope"
 import { Redis } from "ioredis"
 import { Dlock } from "../../src/index.js"
@@ -32,9 +30,9 @@ const contendFor = (permits: number) =>
 /** A layer of its own, as the ttl is the layer's. */
 const hold = async (url: string, keys: ReadonlyArray<string>, ttlMillis: number) => {
   const runtime = await service(url, ttlMillis)
-  const scope = Effect.runSync(Scope.make(ExecutionStrategy.parallel))
+  const scope = Effect.runSync(Scope.make("parallel"))
   await runtime.runPromise(
-    Effect.forEach(keys, (key) => Dlock.lock(key), { concurrency: 256, discard: true }).pipe(Scope.extend(scope))
+    Effect.forEach(keys, (key) => Dlock.lock(key), { concurrency: 256, discard: true }).pipe(Scope.provide(scope))
   )
   return async () => {
     await runtime.runPromise(Scope.close(scope, Exit.void))
@@ -49,11 +47,11 @@ const open = async (url: string): Promise<Session> => {
   return {
     cycle: (work) => runtime.runPromise(cycle(work)),
     multi: ({ body, keys, times }) =>
-      runtime.runPromise(Effect.repeatN(Effect.scoped(Effect.map(Dlock.multi(keys), body)), times - 1)),
+      runtime.runPromise(Effect.repeat(Effect.scoped(Effect.map(Dlock.multi(keys), body)), { times: times - 1 })),
     contend: (work) => runtime.runPromise(contend(work)),
     semaphore: (work) => runtime.runPromise(contendFor(work.permits)(work)),
     fanout: async ({ callers, ids, job, landed }) => {
-      const fork = Runtime.runFork(await runtime.runtime())
+      const fork = runtime.runFork
       const ask = (id: string) => Effect.orDie(Effect.map(Dlock.fanout(id, Effect.promise(() => job(id))), landed))
       await fiberEach(fork, ids.flatMap((id) => Array.from({ length: callers }, () => ask(id))))
     },
@@ -64,9 +62,12 @@ const open = async (url: string): Promise<Session> => {
 export const ours: Contender = {
   name: "effect-dlock",
   options:
-    "`Dlock.layerRedis({ url })`, all defaults; `once` for free locks, `lock` to wait, inside one Effect program",
+    "on Effect 4; `Dlock.layerRedis({ url })`, all defaults; `once` for free locks, `lock` to wait, inside one Effect program",
   open
 }
+
+/** The same code: the worker that plays it is built with the edition for Effect 3. */
+export const oursOnEffect3: Contender = { ...ours, name: "effect-dlock on Effect 3", edition: 3 }
 
 export const oursByPromise: Contender = {
   name: "effect-dlock, runPromise each",

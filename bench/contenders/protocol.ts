@@ -172,7 +172,7 @@ export const protocolFibers: Contender = {
     return {
       cycle: (work) => Effect.runPromise(effectCycles(Effect, takeOf(1))(work)),
       multi: ({ body, keys, times }) =>
-        Effect.runPromise(Effect.repeatN(Effect.scoped(Effect.map(inScope(keys, 1), body)), times - 1)),
+        Effect.runPromise(Effect.repeat(Effect.scoped(Effect.map(inScope(keys, 1), body)), { times: times - 1 })),
       contend: (work) => Effect.runPromise(effectContentions(Effect, takeOf(1))(work)),
       semaphore: (work) => Effect.runPromise(effectContentions(Effect, takeOf(work.permits))(work)),
       fanout: effectFlown(Effect, flightsOf(connected))

@@ -83,8 +83,10 @@ export const rawEffect: Contender = {
       cycle: (work) => Effect.runPromise(cycle(work)),
       multi: ({ body, keys, times }) => {
         const all = inScope((token) => takeAll(keys, token), (token) => giveAll(keys, token))
-        return Effect.runPromise(Effect.repeatN(Effect.scoped(Effect.map(all, body)), times - 1))
+        return Effect.runPromise(Effect.repeat(Effect.scoped(Effect.map(all, body)), { times: times - 1 }))
       }
     }
   }
 }
+
+export const rawEffect3: Contender = { ...rawEffect, name: "raw in Effect 3's scope", edition: 3 }

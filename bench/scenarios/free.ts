@@ -34,8 +34,23 @@ const share = (what: string, atLeast: number, by: Target["by"] = "ours"): Target
   atLeast
 })
 
+/** What Effect 4 wins, and what is left to win on it. */
+const editions = (ofEffect3: number): ReadonlyArray<Target> => [
+  { figure: "speed", of: "oursOnEffect3", by: "ours", what: "of the same on Effect 3", atLeast: ofEffect3 },
+  { figure: "speed", of: "protocolFibers", by: "ours", what: "of its own scripts in plain fibers", atLeast: 0.9 }
+]
+
 /** The library, and what it is made of. */
-const made = ["raw", "ours", "oursByPromise", "rawEffect", "protocol", "protocolFibers"] as const
+const made = [
+  "raw",
+  "ours",
+  "oursOnEffect3",
+  "oursByPromise",
+  "rawEffect",
+  "rawEffect3",
+  "protocol",
+  "protocolFibers"
+] as const
 const peers = ["redisSemaphore", "redlock", "redlockUniversal", "effectDistributedLock", "dlock12"] as const
 
 export const oneAfterTheOther = (quick: boolean): Scenario => ({
@@ -48,7 +63,8 @@ export const oneAfterTheOther = (quick: boolean): Scenario => ({
   targets: [
     share("of raw, inside one Effect program", 0.9),
     share("of raw, with one runPromise an operation", 0.8, "oursByPromise"),
-    { figure: "commands", what: "commands an operation", atMost: 2 }
+    { figure: "commands", what: "commands an operation", atMost: 2 },
+    ...editions(1.25)
   ]
 })
 
@@ -58,7 +74,7 @@ export const atOnce = (count: number, quick: boolean): Scenario => ({
   rounds: quick ? 2 : 7,
   play: cycles(count, quick ? 2_000 : 6_000, quick ? 2_000 : 30_000),
   columns,
-  targets: [share("of raw, inside one Effect program", 1)]
+  targets: [share("of raw, inside one Effect program", 1), ...editions(1.6)]
 })
 
 export const several = (quick: boolean): Scenario => ({

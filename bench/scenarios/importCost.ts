@@ -15,7 +15,7 @@ interface Esbuild {
 }
 
 const root = new URL("../../", import.meta.url)
-const built = new URL("dist/Dlock.js", root)
+const built = new URL("dist/effect4/needs-effect-4/Dlock.js", root)
 const recipe = new URL("scripts/build.mjs", root)
 
 /** The newest of the folder's files. */

@@ -6,7 +6,7 @@ import type { Worker } from "../../test/support/workers.js"
 import { monotonicMicros, spawnWorker } from "../../test/support/workers.js"
 import type { ContenderId } from "../contenders/index.js"
 import { contenders } from "../contenders/index.js"
-import { workerFile } from "./bundle.js"
+import { workerFiles } from "./bundle.js"
 import { sum } from "./stats.js"
 import type { Done, Held, Order, Work } from "./work.js"
 
@@ -89,7 +89,8 @@ const answer = async <A>(worker: Worker, type: string, timeoutMillis: number): P
 }
 
 const spawn = async (id: ContenderId, url: string): Promise<Worker> => {
-  const worker = spawnWorker(workerFile, {
+  const { edition = 4 } = await contenders[id]()
+  const worker = spawnWorker(workerFiles[edition], {
     args: [JSON.stringify({ contender: id, url })]
   })
   await answer(worker, "open", 60_000)

@@ -51,7 +51,7 @@ type Effect<A, R = never> = EffectModule.Effect<A, unknown, R>
 export const effectCycles =
   <R>(E: Effects, take: (key: string) => Effect<unknown, R | Scope.Scope>) =>
   ({ body, keys, times }: Cycles): Effect<unknown, Exclude<R, Scope.Scope>> =>
-    E.forEach(keys, (key) => E.repeatN(E.scoped(E.map(take(key), body)), times - 1), {
+    E.forEach(keys, (key) => E.repeat(E.scoped(E.map(take(key), body)), { times: times - 1 }), {
       concurrency: "unbounded",
       discard: true
     })

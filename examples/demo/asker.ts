@@ -28,7 +28,7 @@ const say = (said: Said) =>
 
 const answer = ({ callers, id, jobMillis }: Ask) => {
   const job = say({ type: "runs", at: monotonicMicros() }).pipe(
-    Effect.zipRight(Effect.sleep(jobMillis)),
+    Effect.andThen(Effect.sleep(jobMillis)),
     Effect.as(`the answer of ${name}`)
   )
   return Effect.replicateEffect(Dlock.fanout(id, job), callers, { concurrency: "unbounded" }).pipe(
@@ -42,7 +42,7 @@ const answer = ({ callers, id, jobMillis }: Ask) => {
 
 const main = Effect.gen(function*() {
   const asked = yield* Queue.unbounded<Ask>()
-  process.on("message", (ask: Ask) => Queue.unsafeOffer(asked, ask))
+  process.on("message", (ask: Ask) => Queue.offerUnsafe(asked, ask))
   // The first flight opens the connections, before anybody counts on them.
   yield* Dlock.fanout(`${name} is here`, Effect.void)
   yield* say({ type: "ready" })
@@ -56,6 +56,6 @@ process.on("SIGINT", () => {})
 Effect.runFork(
   main.pipe(
     Effect.provide(Dlock.layerRedis({ url, prefix, ttl: Number(ttlMillis) })),
-    Effect.catchAllCause((cause) => say({ type: "failed", message: Cause.pretty(cause) }))
+    Effect.catchCause((cause) => say({ type: "failed", message: Cause.pretty(cause) }))
   )
 )

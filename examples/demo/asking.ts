@@ -54,7 +54,7 @@ const watchJobs = (askers: ReadonlyArray<Asker>) =>
     const begun = yield* Queue.unbounded<Asker>()
     yield* Effect.forEach(askers, (asker) =>
       hear(asker, "runs", 60_000).pipe(
-        Effect.zipRight(Queue.offer(begun, asker)),
+        Effect.andThen(Queue.offer(begun, asker)),
         Effect.forever,
         // It was killed.
         Effect.ignore,
@@ -138,7 +138,7 @@ export const askTogether = (url: string, prefix: string): Effect.Effect<boolean,
 /** The same in one process, where nobody can be killed. */
 export const askInMemory: Effect.Effect<boolean, never, Dlock.Dlock> = Effect.gen(function*() {
   let runs = 0
-  const job = Effect.as(Effect.zipRight(Effect.sync(() => runs++), Effect.sleep(jobMillis)), "the answer")
+  const job = Effect.as(Effect.andThen(Effect.sync(() => runs++), Effect.sleep(jobMillis)), "the answer")
   heading("Many ask, one does the work", `: ${callers} callers, one id`)
   yield* Effect.orDie(Effect.replicateEffect(Dlock.fanout("report", job), callers, { concurrency: "unbounded" }))
   const isKept = runs === 1

@@ -35,8 +35,8 @@ export const contend = (name: string, holdMillis: number, outside: Outside) =>
     // `guard` interrupts the work when the lease ends. `check` asks the clock once more right before each write, because
     // a process that was frozen may come to its next write before any timer has fired.
     const work = lock.check.pipe(
-      Effect.zipRight(outside.write(lock.fencingToken)),
-      Effect.repeat(Schedule.fixed("50 millis").pipe(Schedule.upTo(holdMillis)))
+      Effect.andThen(outside.write(lock.fencingToken)),
+      Effect.repeat(Schedule.fixed("50 millis").pipe(Schedule.upTo({ duration: holdMillis })))
     )
     const releases = Effect.suspend(() => outside.tell({ type: "releases", at: monotonicMicros() }))
     yield* lock.guard(work).pipe(

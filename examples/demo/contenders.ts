@@ -52,7 +52,7 @@ const makeGate = (name: string) => {
         beforeAnswer = Effect.suspend(() => {
           beforeAnswer = Effect.void
           return action
-        }).pipe(Effect.intoDeferred(done))
+        }).pipe(Deferred.into(done))
         yield* Deferred.await(done)
       }).pipe(within(`${name} writes, and is ${what} then`))
   }
@@ -101,7 +101,7 @@ export const startProcess = (
       }
     }
     yield* listen(worker, name, onMessage).pipe(
-      Effect.catchAllCause((cause) => Effect.sync(() => killed ? undefined : ledger.fail(Cause.pretty(cause)))),
+      Effect.catchCause((cause) => Effect.sync(() => killed ? undefined : ledger.fail(Cause.pretty(cause)))),
       Effect.forkScoped
     )
     const inVain = ledger.until(`${name} is ready`, () => undefined, 30) // it fails when the worker does
@@ -120,8 +120,8 @@ export const startProcess = (
       send: (order) => worker.send(order),
       come: (holdMillis) => Effect.sync(() => worker.send({ type: "come", holdMillis })),
       kill: gate.atNextWrite(kill, "killed"),
-      freeze: gate.atNextWrite(Effect.zipRight(Effect.sync(() => worker.freeze()), record("frozen")), "frozen"),
-      wake: Effect.zipRight(record("wakes"), Effect.sync(() => worker.thaw()))
+      freeze: gate.atNextWrite(Effect.andThen(Effect.sync(() => worker.freeze()), record("frozen")), "frozen"),
+      wake: Effect.andThen(record("wakes"), Effect.sync(() => worker.thaw()))
     }
   })
 
@@ -140,7 +140,7 @@ export const makeFiber = (who: number): Effect.Effect<FiberContender, never, Led
           tell,
           write: (fence) => Effect.suspend(() => tell({ type: "writes", at: monotonicMicros(), fence }))
         }).pipe(
-          Effect.catchAll((error) => Effect.sync(() => ledger.fail(`${name} failed: ${error.message}`))),
+          Effect.catch((error) => Effect.sync(() => ledger.fail(`${name} failed: ${error.message}`))),
           Effect.forkIn(scope),
           Effect.map((fiber) => {
             running = fiber

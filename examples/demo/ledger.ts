@@ -38,14 +38,14 @@ export interface Service {
   readonly until: <A>(what: string, look: () => A | undefined, seconds?: number) => Effect.Effect<A, DemoError>
 }
 
-export class Ledger extends Context.Tag("demo/Ledger")<Ledger, Service>() {}
+export class Ledger extends Context.Service<Ledger, Service>()("demo/Ledger") {}
 
 /** Fails instead of waiting for ever for something that goes wrong. */
 export const within =
   (what: string, seconds = 10) => <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | DemoError, R> =>
-    Effect.timeoutFail(effect, {
+    Effect.timeoutOrElse(effect, {
       duration: Duration.seconds(seconds),
-      onTimeout: () => new DemoError({ message: `Waited ${seconds} seconds in vain for this: ${what}.` })
+      orElse: () => Effect.fail(new DemoError({ message: `Waited ${seconds} seconds in vain for this: ${what}.` }))
     })
 
 export const layer: Layer.Layer<Ledger> = Layer.sync(Ledger, () => {
@@ -66,7 +66,7 @@ export const layer: Layer.Layer<Ledger> = Layer.sync(Ledger, () => {
       changed()
     },
     until: <A>(what: string, look: () => A | undefined, seconds?: number) =>
-      Effect.async<A, DemoError>((resume) => {
+      Effect.callback<A, DemoError>((resume) => {
         const watcher = () => {
           const found = look()
           if (failure !== undefined) resume(Effect.fail(new DemoError({ message: failure })))

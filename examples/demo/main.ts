@@ -8,8 +8,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
-import * as Logger from "effect/Logger"
-import * as LogLevel from "effect/LogLevel"
+import * as References from "effect/References"
 import { randomUUID } from "node:crypto"
 import pc from "picocolors"
 import { Dlock } from "../../src/index.js"
@@ -72,9 +71,7 @@ const playInMemory = Effect.gen(function*() {
 }).pipe(Effect.provide(Dlock.layerMemory))
 
 const startOwnServer = redis.pipe(
-  Effect.catchAllDefect((defect) =>
-    new DemoError({ message: defect instanceof Error ? defect.message : String(defect) })
-  )
+  Effect.catchDefect((defect) => new DemoError({ message: defect instanceof Error ? defect.message : String(defect) }))
 )
 
 const main = Effect.gen(function*() {
@@ -109,14 +106,14 @@ const main = Effect.gen(function*() {
 const fiber = Effect.runFork(
   Effect.scoped(main).pipe(
     Effect.provide(ledgerLayer),
-    Effect.provide(Logger.minimumLogLevel(LogLevel.None)) // the demo shows failures itself
+    Effect.provideService(References.MinimumLogLevel, "None") // the demo shows failures itself
   )
 )
 
 fiber.addObserver((exit) => {
   if (Exit.isSuccess(exit)) {
     process.exitCode = exit.value ? 0 : 1
-  } else if (Cause.isInterruptedOnly(exit.cause)) {
+  } else if (Cause.hasInterruptsOnly(exit.cause)) {
     print("\n  Stopped. All processes of the demo have ended.")
   } else {
     const why = Cause.prettyErrors(exit.cause).map(({ message }) => message).join(" ")

@@ -15,13 +15,13 @@ export interface Service {
   readonly narrate: (sentence: string) => Effect.Effect<void>
 }
 
-export class Timeline extends Context.Tag("demo/Timeline")<Timeline, Service>() {}
+export class Timeline extends Context.Service<Timeline, Service>()("demo/Timeline") {}
 
 /** What one process says may come a little after what another said later: lines wait that long, to come in order. */
 const settleMicros = 30_000
 
 export const layer = (names: ReadonlyArray<string>, startedAt: number): Layer.Layer<Timeline, never, Ledger> =>
-  Layer.scoped(
+  Layer.effect(
     Timeline,
     Effect.gen(function*() {
       const { entries } = yield* Ledger

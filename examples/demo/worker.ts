@@ -19,8 +19,8 @@ const main = Effect.gen(function*() {
   const orders = yield* Queue.unbounded<OrderOf<"come">>()
   const written = yield* Queue.unbounded<OrderOf<"written">>()
   process.on("message", (order: Order) => {
-    if (order.type === "come") Queue.unsafeOffer(orders, order)
-    else if (order.type === "written") Queue.unsafeOffer(written, order)
+    if (order.type === "come") Queue.offerUnsafe(orders, order)
+    else if (order.type === "written") Queue.offerUnsafe(written, order)
     else peers = order.pids
   })
 
@@ -32,7 +32,7 @@ const main = Effect.gen(function*() {
         tell: (event) => send({ type: "event", event }),
         write: (fence) =>
           send({ type: "write", fence }).pipe(
-            Effect.zipRight(Effect.repeat(Queue.take(written), { until: (order) => order.fence === fence }))
+            Effect.andThen(Effect.repeat(Queue.take(written), { until: (order) => order.fence === fence }))
           )
       })
     ),
@@ -65,6 +65,6 @@ process.on("SIGINT", () => {})
 Effect.runFork(
   main.pipe(
     Effect.provide(Dlock.layerRedis({ url, prefix })),
-    Effect.catchAllCause((cause) => send({ type: "failed", message: Cause.pretty(cause) }))
+    Effect.catchCause((cause) => send({ type: "failed", message: Cause.pretty(cause) }))
   )
 )

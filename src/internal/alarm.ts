@@ -7,11 +7,11 @@
  * Invariants: at most one fiber sleeps, until `ringsAt`, and none when that is `Infinity`. `onRing` never runs inside
  * `notLaterThan`, whose callers are in the middle of a step, nor inside itself.
  */
+import * as Edition from "#edition"
 import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
-import * as FiberId from "effect/FiberId"
 import * as FiberSet from "effect/FiberSet"
 import type * as Scope from "effect/Scope"
 
@@ -23,27 +23,28 @@ export interface Alarm {
 const timerMillisMax = 2 ** 31 - 1
 
 /** Milliseconds of a clock that never steps. The wall clock does, so no deadline is ever taken from it (R23). */
-export const monotonic = (clock: Clock.Clock): number => Number(clock.unsafeCurrentTimeNanos()) / 1e6
+export const monotonic = (clock: Clock.Clock): number => Edition.monotonicMillis(clock)
 
 export const make = (onRing: () => number): Effect.Effect<Alarm, never, Scope.Scope> =>
   Effect.gen(function*() {
-    const clock = yield* Effect.clock
+    const clock = yield* Effect.clockWith(Effect.succeed)
     const fork = yield* Effect.interruptible(FiberSet.makeRuntime())
     let ringsAt = Infinity
-    let sleeper: Fiber.RuntimeFiber<void> | undefined
+    let sleeper: Fiber.Fiber<void> | undefined
 
     const notLaterThan = (at: number): void => {
       if (at >= ringsAt) return
       ringsAt = at
-      sleeper?.unsafeInterruptAsFork(FiberId.none)
-      sleeper = fork(sleepThenRing, { immediate: false })
+      if (sleeper !== undefined) Edition.interrupt(sleeper)
+      sleeper = fork(sleepThenRing)
     }
 
     const sleepThenRing = Effect.suspend(() => {
       const millis = ringsAt - monotonic(clock)
-      if (millis <= 0) return ring
+      // Not here, in the middle of a step of whoever calls.
+      if (millis <= 0) return Effect.andThen(Effect.yieldNow, ring)
       // Whole milliseconds, and no more of them than a timer can count.
-      return Effect.zipRight(clock.sleep(Duration.millis(Math.min(timerMillisMax, Math.ceil(millis)))), ring)
+      return Effect.andThen(clock.sleep(Duration.millis(Math.min(timerMillisMax, Math.ceil(millis)))), ring)
     })
 
     const ring = Effect.sync(() => {

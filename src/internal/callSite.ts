@@ -5,7 +5,8 @@
  * Looking at the stack takes 2 us, a good part of what taking a lock takes. So `burst` calls look, and one more for each
  * millisecond since: all calls of a program that is not busy, and 0.2 % of the time of one that is.
  */
-import * as Cause from "effect/Cause"
+import * as Edition from "#edition"
+import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import {
   BackendError,
@@ -52,7 +53,7 @@ export const at =
   <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
     site === undefined
       ? effect
-      : Effect.tapErrorCause(effect, (cause) => Effect.sync(() => show(cause, frameOf(operation, site))))
+      : Effect.tapCause(effect, (cause) => Effect.sync(() => show(cause, frameOf(operation, site))))
 
 const frameOf = (operation: string, { stack = "" }: CallSite): string => {
   const [, inside, alone] = /^ *at (?:.* \((.*)\)|(.*))$/.exec(stack.split("\n")[2] ?? "") ?? []
@@ -64,7 +65,7 @@ const frameOf = (operation: string, { stack = "" }: CallSite): string => {
  * error is shared by several calls.
  */
 export const show = (cause: Cause.Cause<unknown>, frames: string, isFinal = frames !== ""): void => {
-  for (const error of [...Cause.failures(cause), ...Cause.defects(cause)]) {
+  for (const error of Edition.errorsIn(cause)) {
     if (!isOwn(error) || Reflect.get(error, final) === true) continue
     replaceFrames(error, frames, isFinal)
     if (error instanceof MultiLockError) { for (const one of error.failed) replaceFrames(one, "", isFinal) }
@@ -78,10 +79,18 @@ const isOwn = (error: unknown): error is Error =>
 
 const final = Symbol.for("effect-dlock/final")
 
+/** Node prints it as it prints any error, and not as what it is as JSON. */
+const inspect = Symbol.for("nodejs.util.inspect.custom")
+
+function itself(this: Error): Error {
+  return this
+}
+
 /** The text is made when it is read: errors of a lock that many try are made often, and read seldom. */
 const replaceFrames = (error: Error, frames: string, isFinal: boolean): void =>
   void Object.defineProperties(error, {
     [final]: { configurable: true, value: isFinal },
+    [inspect]: { configurable: true, value: itself },
     stack: {
       configurable: true,
       get: () => `${error.name}: ${error.message}${frames}`,

@@ -1,10 +1,10 @@
 /** The assembly: options, keys, engine and store become the service. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Schedule from "effect/Schedule"
+import { identity } from "effect/Function"
 import type * as Scope from "effect/Scope"
 import type * as Dlock from "../Dlock.js"
-import type { MultiLockError } from "../DlockError.js"
+import type { LockAcquisitionError, MultiLockError } from "../DlockError.js"
 import type * as Lock from "../Lock.js"
 import * as Flights from "./engine/flights.js"
 import * as EngineModule from "./engine/make.js"
@@ -104,7 +104,7 @@ export const make = (
     const once = (key: string, callOptions: Lock.Options | undefined) =>
       Effect.flatMap(
         requestOf(env, claimOf(key), callOptions, false),
-        (asked) => retrying(env, asked, scoped(env, asked, LockImpl), options.retry)
+        (asked) => retrying(env, asked, scoped(env, asked, LockImpl), options.retry, identity)
       )
 
     const lock = (key: string, callOptions: Lock.Options | undefined) =>
@@ -113,10 +113,8 @@ export const make = (
     const multi = (keys: ReadonlyArray<Keys>) =>
       Effect.flatMap(
         multiRequestOf(env, keys, undefined, false),
-        (asked) => retrying(env, asked, scoped(env, asked, MultiLockImpl), retryMulti)
+        (asked) => retrying(env, asked, scoped(env, asked, MultiLockImpl), options.retry, firstOf)
       )
-
-    const retryMulti = options.retry && Schedule.mapInput(options.retry, ({ failed }: MultiLockError) => failed[0])
 
     return {
       once: (key, callOptions) => once(key, callOptions).pipe(span("once", key), goOnInside(env)),
@@ -146,5 +144,7 @@ export const make = (
       askRelease: (key, kind = "lock") => Operations.revoke(engine, key, kind, true).pipe(span("askRelease", key))
     }
   })
+
+const firstOf = ({ failed }: MultiLockError): LockAcquisitionError => failed[0]
 
 const claimOf = (key: string): Claim => ({ kind: "lock", key, permits: 1, limit: 1 })

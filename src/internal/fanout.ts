@@ -1,16 +1,12 @@
 /** The assembly of fanout and push: options, the codec of outcomes and the flight engine become two operations. */
-import type * as Context from "effect/Context"
+import * as Edition from "#edition"
 import * as Deferred from "effect/Deferred"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as FiberId from "effect/FiberId"
-import * as FiberRef from "effect/FiberRef"
 import { identity } from "effect/Function"
-import * as Runtime from "effect/Runtime"
-import type * as RuntimeFlags from "effect/RuntimeFlags"
+import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import type * as Dlock from "../Dlock.js"
 import type { BackendError, FanoutError, InvalidKeyError } from "../DlockError.js"
@@ -18,7 +14,7 @@ import { LockAcquisitionError } from "../DlockError.js"
 import type * as Fanout from "../Fanout.js"
 import * as CallSite from "./callSite.js"
 import { ask, askEvenAlone } from "./engine/callers.js"
-import type { Caller, Landing, Produced } from "./engine/flight.js"
+import type { Caller, Landing, Prepared, Produced } from "./engine/flight.js"
 import type { Flights } from "./engine/flights.js"
 import * as Key from "./key.js"
 import * as Options from "./options.js"
@@ -64,23 +60,25 @@ class Fanouts {
   asked(
     id: string,
     options: Fanout.AnyOptions | undefined
-  ): Either.Either<Asked, Effect.Effect<never, InvalidKeyError>> {
+  ): Result.Result<Asked, Effect.Effect<never, InvalidKeyError>> {
     // Of an open flight the id is legal: not looked at again for each caller.
     if (!this.flights.open.has(id)) {
       const valid = Key.validate(id)
-      if (Either.isLeft(valid)) return Either.left(Effect.fail(valid.left))
+      if (Result.isFailure(valid)) return Result.fail(Effect.fail(valid.failure))
     }
-    if (options === undefined) return Either.right({ id, schemas: undefined, terms: this.usual })
+    if (options === undefined) return Result.succeed({ id, schemas: undefined, terms: this.usual })
     const terms = Options.decodeFanout(options, this.defaults)
-    if (Either.isLeft(terms)) return Either.left(Effect.die(terms.left))
-    return Either.right({ id, schemas: options.schema, terms: terms.right })
+    if (Result.isFailure(terms)) return Result.fail(Effect.die(terms.failure))
+    return Result.succeed({ id, schemas: options.schema, terms: terms.success })
   }
 
   legal(id: string, options: Fanout.AnyOptions | undefined): Effect.Effect<Asked, InvalidKeyError> {
-    return Effect.suspend(() => Either.match(this.asked(id, options), { onLeft: identity, onRight: Effect.succeed }))
+    return Effect.suspend(() =>
+      Result.match(this.asked(id, options), { onFailure: identity, onSuccess: Effect.succeed })
+    )
   }
 
-  callerOf({ terms }: Asked, start: Caller["start"], onRole: Caller["onRole"]): Caller {
+  callerOf({ terms }: Asked, prepare: Caller["prepare"], onRole: Caller["onRole"]): Caller {
     const { commandTimeoutMillis, retentionMillis } = this.defaults
     return {
       ttlMillis: terms.ttlMillis,
@@ -91,7 +89,7 @@ class Fanouts {
       // A job that may run alone need not wait. A push has nothing else to do.
       patient: !terms.runsAlone || onRole !== undefined,
       listens: false,
-      start,
+      prepare,
       onRole
     }
   }
@@ -117,24 +115,34 @@ class Fanouts {
     job: Effect.Effect<A, E, R>,
     options?: Fanout.AnyOptions
   ) =>
-    Effect.withFiberRuntime<A, E | BackendError | FanoutError | InvalidKeyError, Exclude<R, Scope.Scope>>((
-      fiber,
-      { runtimeFlags }
-    ) => {
+    Effect.withFiber<A, E | BackendError | FanoutError | InvalidKeyError, Exclude<R, Scope.Scope>>((fiber) => {
       const { flights } = this
       const legal = this.asked(id, options)
-      if (Either.isLeft(legal)) return legal.left
-      const asked = legal.right
-      const start = () =>
-        forkJob(
-          runtimeOf<Exclude<R, Scope.Scope>>(fiber, runtimeFlags),
+      if (Result.isFailure(legal)) return legal.failure
+      const asked = legal.success
+      const prepare = () =>
+        prepareJob(
+          Edition.starter<Exclude<R, Scope.Scope>>(fiber),
           Effect.flatMap(Effect.exit(Effect.scoped(job)), (exit) => produce(asked, exit))
         )
-      const caller = this.callerOf(asked, start, undefined)
+      const caller = this.callerOf(asked, prepare, undefined)
       const landed = asked.terms.runsAlone ? askEvenAlone(flights, id, caller) : ask(flights, id, caller)
       // SAFETY: the payload was made of the outcome of this job, or of one to which the program gave the same id.
       return Effect.flatMap(landed, (landing) => this.read(asked, landing)) as Effect.Effect<A, E>
     })
+
+  /** Only the first outcome counts. */
+  completion<A, E>(asked: Asked, produced: Deferred.Deferred<Produced>): Fanout.Completion<A, E> {
+    return {
+      complete: (exit) =>
+        Effect.suspend(() => {
+          const completedAt = this.flights.keeper.now()
+          return Effect.asVoid(
+            Effect.flatMap(produce(asked, exit), (what) => Deferred.succeed(produced, { ...what, completedAt }))
+          )
+        })
+    }
+  }
 
   readonly push: Dlock.Service["push"] = <A, E, R>(
     id: string,
@@ -142,71 +150,81 @@ class Fanouts {
     options?: Fanout.AnyOptions
   ) =>
     Effect.flatMap(
-      Effect.all([this.legal(id, options), Effect.runtime<Exclude<R, Scope.Scope>>()]),
-      ([asked, runtime]) => {
-        const produced = Deferred.unsafeMake<Produced>(FiberId.none)
-        const role = Deferred.unsafeMake<"leads" | "listens", BackendError>(FiberId.none)
-        let decided = false
-        const decide = (exit: Exit.Exit<"leads" | "listens", BackendError>): void => {
-          decided = true
-          Deferred.unsafeDone(role, exit)
-        }
-        const caller: Caller = this.callerOf(
-          asked,
-          () => forkJob(runtime, caller.listens ? Effect.succeed(abandoned) : Deferred.await(produced)),
-          (leads) => {
-            if (!decided) caller.listens = !leads
-            decide(Exit.succeed(leads ? "leads" : "listens"))
+      this.legal(id, options),
+      (asked) =>
+        Effect.withFiber<
+          Fanout.Completion<A, E>,
+          LockAcquisitionError | BackendError,
+          Exclude<R, Scope.Scope> | Scope.Scope
+        >((fiber) => {
+          const start = Edition.starter<Exclude<R, Scope.Scope>>(fiber)
+          const produced = Deferred.makeUnsafe<Produced>()
+          const role = Deferred.makeUnsafe<"leads" | "listens", BackendError>()
+          let decided = false
+          const decide = (exit: Exit.Exit<"leads" | "listens", BackendError>): void => {
+            decided = true
+            Deferred.doneUnsafe(role, exit)
           }
-        )
-
-        const onLanded = (
-          exit: Exit.Exit<Landing, BackendError>
-        ): Effect.Effect<void, never, Exclude<R, Scope.Scope>> => {
-          if (Exit.isInterrupted(exit)) return Effect.void
-          // Nothing was registered: the caller is told instead.
-          if (Exit.isFailure(exit) && !decided) return Effect.sync(() => decide(Exit.failCause(exit.cause)))
-          decide(Exit.succeed("listens"))
-          // SAFETY: as in `fanout`.
-          const outcome = Effect.flatMap(exit, (landing) => this.read(asked, landing)) as Effect.Effect<A, E>
-          return Effect.suspend(() => Effect.flatMap(Effect.exit(outcome), onCompleted)).pipe(Effect.scoped, logFailure)
-        }
-        const complete = (exit: Exit.Exit<A, E>) =>
-          Effect.asVoid(Effect.flatMap(produce(asked, exit), (what) => Deferred.succeed(produced, what)))
-
-        return Effect.uninterruptibleMask((restore) => {
-          const waiting = forkJob(
-            runtime,
-            Effect.flatMap(Effect.exit(ask(this.flights, id, caller)), (exit) => Effect.uninterruptible(onLanded(exit)))
+          const caller: Caller = this.callerOf(
+            asked,
+            () => prepareJob(start, caller.listens ? Effect.succeed(abandoned) : Deferred.await(produced)),
+            (leads) => {
+              if (!decided) caller.listens = !leads
+              decide(Exit.succeed(leads ? "leads" : "listens"))
+            }
           )
-          return restore(Deferred.await(role)).pipe(
-            // It may lead already, for others who have come meanwhile: nobody else could complete that.
-            Effect.onInterrupt(() => Effect.zipRight(Fiber.interrupt(waiting), Deferred.succeed(produced, abandoned))),
-            Effect.flatMap((role) =>
-              role === "leads"
-                ? Effect.as(Effect.addFinalizer(() => Deferred.succeed(produced, abandoned)), { complete })
-                : Effect.fail(taken(id, this.flights.keeper.now() - caller.arrivedAt))
+
+          const onLanded = (
+            exit: Exit.Exit<Landing, BackendError>
+          ): Effect.Effect<void, never, Exclude<R, Scope.Scope>> => {
+            if (Exit.hasInterrupts(exit)) return Effect.void
+            // Nothing was registered: the caller is told instead.
+            if (Exit.isFailure(exit) && !decided) return Effect.sync(() => decide(Exit.failCause(exit.cause)))
+            decide(Exit.succeed("listens"))
+            // SAFETY: as in `fanout`.
+            const outcome = Effect.flatMap(exit, (landing) => this.read(asked, landing)) as Effect.Effect<A, E>
+            return Effect.suspend(() => Effect.flatMap(Effect.exit(outcome), onCompleted)).pipe(
+              Effect.scoped,
+              logFailure
             )
-          )
+          }
+
+          return Effect.uninterruptibleMask((restore) => {
+            const waiting = forkJob(
+              start,
+              Effect.flatMap(
+                Effect.exit(ask(this.flights, id, caller)),
+                (exit) => Effect.uninterruptible(onLanded(exit))
+              )
+            )
+            return restore(Deferred.await(role)).pipe(
+              // It may lead already, for others who have come meanwhile: nobody else could complete that.
+              Effect.onInterrupt(() => Effect.andThen(Fiber.interrupt(waiting), Deferred.succeed(produced, abandoned))),
+              Effect.flatMap((role) =>
+                role === "leads"
+                  ? Effect.as(
+                    Effect.addFinalizer(() => Deferred.succeed(produced, abandoned)),
+                    this.completion<A, E>(asked, produced)
+                  )
+                  : Effect.fail(taken(id, this.flights.keeper.now() - caller.arrivedAt))
+              )
+            )
+          })
         })
-      }
     )
 }
 
-/** With all that the caller has. Its fiber waits for the flight, so that is what it had when it called. */
-const runtimeOf = <R>(fiber: Fiber.RuntimeFiber<unknown, unknown>, runtimeFlags: RuntimeFlags.RuntimeFlags) =>
-  Runtime.make({
-    // SAFETY: the fiber runs an effect that requires R.
-    context: fiber.currentContext as Context.Context<R>,
-    runtimeFlags,
-    fiberRefs: fiber.getFiberRefs()
-  })
-
 /** Without what is the caller's own: an interruption that may be pending, and the locks that it holds. */
-const forkJob = <A, R>(runtime: Runtime.Runtime<R>, job: Effect.Effect<A, never, R>): Fiber.RuntimeFiber<A> =>
-  Runtime.runFork(Runtime.deleteFiberRef(runtime, FiberRef.interruptedCause))(
-    Reentrancy.holdingNothing(Effect.interruptible(job))
-  )
+const forkJob = <A, R>(start: Edition.Start<R>, job: Effect.Effect<A, never, R>): Fiber.Fiber<A> =>
+  start(Reentrancy.holdingNothing(Effect.interruptible(job)))
+
+const prepareJob = <R>(start: Edition.Start<R>, job: Effect.Effect<Produced, never, R>): Prepared => {
+  let go = (): void => {}
+  const begins = Effect.callback<void>((resume) => {
+    go = () => resume(Effect.void)
+  })
+  return { job: forkJob(start, Effect.andThen(begins, job)), go: () => go() }
+}
 
 const produce = (asked: Asked, exit: Exit.Exit<unknown, unknown>): Effect.Effect<Produced> =>
   Effect.map(Outcome.write(exit, asked.schemas, asked.terms.maxPayloadBytes), (payload) => ({
@@ -224,7 +242,7 @@ const taken = (id: string, waitedMillis: number): LockAcquisitionError =>
 
 /** Nobody waits for a callback, so nobody else would hear of it. */
 const logFailure = <R>(callback: Effect.Effect<void, never, R>): Effect.Effect<void, never, R> =>
-  Effect.catchAllCause(callback, (cause) =>
+  Effect.catchCause(callback, (cause) =>
     Effect.logError("The callback of Dlock.push failed", cause).pipe(
       Effect.annotateLogs({ package: "effect-dlock" })
     ))

@@ -10,7 +10,7 @@
  * so a store refuses one that arrives later than `commandTimeout` after it was sent (R3).
  */
 import type * as Effect from "effect/Effect"
-import type * as Mailbox from "effect/Mailbox"
+import type * as Queue from "effect/Queue"
 import type { BackendError } from "../DlockError.js"
 import type { Store } from "./store.js"
 
@@ -136,7 +136,7 @@ export interface FlightStore {
   /** What the store's clock showed at most at the local, monotonic time. */
   readonly serverMillisAtMost: (localMillis: number) => number
   /** Messages for this process. Never fails and never ends while the store's scope is open. */
-  readonly inbox: Mailbox.ReadonlyMailbox<FlightEvent>
+  readonly inbox: Queue.Dequeue<FlightEvent>
   /** Checks that messages still arrive. When they do not, an `Unsubscribed` follows in the inbox. */
   readonly probe: Effect.Effect<void>
 }

@@ -1,17 +1,17 @@
 /** The assembly of HttpFanout: a flight for each request that may share its response. */
-import * as FetchHttpClient from "@effect/platform/FetchHttpClient"
-import * as HttpApp from "@effect/platform/HttpApp"
-import * as HttpClient from "@effect/platform/HttpClient"
-import type * as HttpClientError from "@effect/platform/HttpClientError"
-import * as HttpClientRequest from "@effect/platform/HttpClientRequest"
-import type * as HttpClientResponse from "@effect/platform/HttpClientResponse"
-import * as HttpServerRequest from "@effect/platform/HttpServerRequest"
-import type * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import * as Edition from "#http-edition"
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
-import * as FiberRef from "effect/FiberRef"
+import * as FetchHttpClient from "effect/http/FetchHttpClient"
+import * as HttpClient from "effect/http/HttpClient"
+import type * as HttpClientError from "effect/http/HttpClientError"
+import * as HttpClientRequest from "effect/http/HttpClientRequest"
+import type * as HttpClientResponse from "effect/http/HttpClientResponse"
+import * as HttpServerRequest from "effect/http/HttpServerRequest"
+import type * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Option from "effect/Option"
+import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import type * as Dlock from "../Dlock.js"
 import type { BackendError, FanoutError } from "../DlockError.js"
@@ -31,8 +31,8 @@ interface Settings<Asking> {
   readonly limits: Limits
   readonly fanout: {
     readonly schema: typeof Outcome.schema
-    readonly ttl: Duration.DurationInput | undefined
-    readonly keep: Duration.DurationInput | undefined
+    readonly ttl: Duration.Input | undefined
+    readonly keep: Duration.Input | undefined
     readonly maxPayloadBytes: number
     readonly onBackendError: "run" | "fail"
   }
@@ -45,24 +45,27 @@ const defaults = { maxBodyBytes: 524_288, maxBodyTime: "5 seconds" } as const
 /** For what is beside the body: headers, and the words of an error. */
 const besideBytes = 131_072
 
-const decode = <Asking>(options: HttpFanout.Options<Asking>): Either.Either<Settings<Asking>, Options.Mistake> =>
-  Either.gen(function*() {
-    const { ignore = [], keep, key, onBackendError = "run", ttl } = options
-    const maxBytes = yield* Options.payloadBytes("maxBodyBytes", options.maxBodyBytes ?? defaults.maxBodyBytes)
-    const maxMillis = yield* Options.finiteMillis("maxBodyTime", options.maxBodyTime ?? defaults.maxBodyTime)
-    // Base64 makes four bytes of three.
-    const fanout = { ttl, keep, onBackendError, maxPayloadBytes: Math.ceil(maxBytes / 3) * 4 + besideBytes }
-    yield* Options.decodeFanout(fanout, { ttlMillis: maxMillis, maxPayloadBytes: maxBytes })
-    return {
-      ignored: Request.ignoring(yield* Options.headerNames("ignore", ignore)),
-      key,
-      limits: { maxBytes, maxTime: Duration.millis(maxMillis) },
-      fanout: { ...fanout, schema: Outcome.schema }
-    }
-  })
+const decode = <Asking>(options: HttpFanout.Options<Asking>): Result.Result<Settings<Asking>, Options.Mistake> => {
+  const { ignore = [], keep, key, onBackendError = "run", ttl } = options
+  const maxBytes = Options.payloadBytes("maxBodyBytes", options.maxBodyBytes ?? defaults.maxBodyBytes)
+  if (Result.isFailure(maxBytes)) return Result.fail(maxBytes.failure)
+  const maxMillis = Options.finiteMillis("maxBodyTime", options.maxBodyTime ?? defaults.maxBodyTime)
+  if (Result.isFailure(maxMillis)) return Result.fail(maxMillis.failure)
+  // Base64 makes four bytes of three.
+  const maxPayloadBytes = Math.ceil(maxBytes.success / 3) * 4 + besideBytes
+  const fanout = { ttl, keep, onBackendError, maxPayloadBytes }
+  const terms = Options.decodeFanout(fanout, { ttlMillis: maxMillis.success, maxPayloadBytes })
+  if (Result.isFailure(terms)) return Result.fail(terms.failure)
+  return Result.map(Options.headerNames("ignore", ignore), (ignored) => ({
+    ignored: Request.ignoring(ignored),
+    key,
+    limits: { maxBytes: maxBytes.success, maxTime: Duration.millis(maxMillis.success) },
+    fanout: { ...fanout, schema: Outcome.schema }
+  }))
+}
 
 /** The ids whose jobs this fiber is a part of. One that asked for its own would wait for itself. */
-const within = FiberRef.unsafeMake<ReadonlyArray<string>>([])
+const within = Context.Reference<ReadonlyArray<string>>("effect-dlock/HttpFanout/within", { defaultValue: () => [] })
 
 /** How one request takes part. */
 interface Part<A, E, R> {
@@ -85,14 +88,11 @@ const takePart = <A, E, R, Asking>(
   Effect.suspend(() => {
     const handover = new Handover<A, E>()
     const options = wantsFresh ? { ...settings.fanout, keep: undefined } : settings.fanout
-    const job = Effect.locallyWith(
-      Effect.flatMap(handover.job(produce), Outcome.toExit),
-      within,
-      (ids) => [...ids, id]
-    )
+    const made = Effect.flatMap(handover.job(produce), Outcome.toExit)
+    const job = Effect.flatMap(within, (ids) => Effect.provideService(made, within, [...ids, id]))
     const shared = dlock.fanout(id, job, options)
     return (mayLeave ? Effect.interruptible(shared) : shared).pipe(
-      Effect.catchAll((error): Effect.Effect<Outcome.Outcome, BackendError | FanoutError> => {
+      Effect.catch((error): Effect.Effect<Outcome.Outcome, BackendError | FanoutError> => {
         switch (error._tag) {
           case "BackendError":
           case "FanoutError":
@@ -115,11 +115,6 @@ const takePart = <A, E, R, Asking>(
 
 // ----------------------------------------------------------------------------------------------------------- client
 
-/** What every client of the platform is made of, though its type does not say so. */
-interface Parts<E, R> {
-  readonly postprocess: HttpClient.HttpClient.Postprocess<E, R>
-}
-
 export const client =
   (options: HttpFanout.Options<HttpClientRequest.HttpClientRequest> = {}) =>
   <E extends HttpClientError.HttpClientError, R>(
@@ -131,19 +126,15 @@ export const client =
   > =>
     Effect.flatMap(Tag, (dlock) => {
       const decoded = decode(options)
-      if (Either.isLeft(decoded)) return Effect.die(decoded.left)
-      const settings = decoded.right
-      // SAFETY: see `Parts`. A test would fail.
-      const { postprocess } = self as unknown as Parts<E, R>
+      if (Result.isFailure(decoded)) return Effect.die(decoded.failure)
+      const settings = decoded.success
       return Effect.succeed(HttpClient.transform(self, (alone, request) => {
-        const asks = Effect.flatMap(Effect.serviceOption(FetchHttpClient.RequestInit), (init) => {
-          const asked = Client.asked(request, settings.key?.(request), init)
-          return Effect.map(
-            shareUnlessWithin("http-client/2", asked, settings.ignored),
-            (shared) => [shared, asked] as const
-          )
+        const asks = Effect.gen(function*() {
+          const init = yield* Effect.serviceOption(FetchHttpClient.RequestInit)
+          const asked = yield* Client.asked(request, settings.key?.(request), init)
+          return { asked, shared: yield* shareUnlessWithin("http-client/2", asked, settings.ignored) }
         })
-        return Effect.flatMap(asks, ([shared, asked]) => {
+        return Effect.flatMap(asks, ({ asked, shared }) => {
           if (Option.isNone(shared)) return alone
           // Of its own: `HttpClient.withScope` aborts a request, which is known by its identity, with its caller's scope.
           const own = HttpClientRequest.setHeaders(request, {})
@@ -154,7 +145,7 @@ export const client =
             R,
             HttpClientRequest.HttpClientRequest
           >(dlock, settings, shared.value, Request.wantsFresh(asked.headers), {
-            produce: Client.produce(postprocess(Effect.succeed(own)), sent, shared.value, settings.limits),
+            produce: Client.produce(Edition.execute(self, own), sent, shared.value, settings.limits),
             replay: (outcome) => Client.replay(request, sent, outcome),
             alone,
             mayLeave: false
@@ -166,7 +157,7 @@ export const client =
 const shareUnlessWithin = (namespace: Request.Namespace, asked: Request.Asked, ignored: Request.Ignored) =>
   Effect.zipWith(
     Request.share(namespace, asked, ignored),
-    FiberRef.get(within),
+    within,
     (shared, ids) => Option.filter(shared, ({ id }) => !ids.includes(id))
   )
 
@@ -174,12 +165,17 @@ const shareUnlessWithin = (namespace: Request.Namespace, asked: Request.Asked, i
 
 export const middleware = (options: HttpFanout.Options<HttpServerRequest.HttpServerRequest> = {}) => {
   const decoded = decode(options)
-  return <E, R>(app: HttpApp.Default<E, R>): HttpApp.Default<E | BackendError | FanoutError, R | Tag> => {
-    if (Either.isLeft(decoded)) return Effect.die(decoded.left)
-    const settings = decoded.right
+  return <E, R>(
+    app: Server.App<HttpServerResponse.HttpServerResponse, E, R>
+  ): Server.App<HttpServerResponse.HttpServerResponse, E | BackendError | FanoutError, R | Tag> => {
+    if (Result.isFailure(decoded)) return Effect.die(decoded.failure)
+    const settings = decoded.success
     return Effect.flatMap(HttpServerRequest.HttpServerRequest, (request) => {
-      const asked = Server.asked(request, settings.key?.(request))
-      return Effect.flatMap(shareUnlessWithin("http-server/2", asked, settings.ignored), (shared) => {
+      const shares = Effect.flatMap(
+        Server.asked(request, settings.key?.(request)),
+        (asked) => shareUnlessWithin("http-server/2", asked, settings.ignored)
+      )
+      return Effect.flatMap(shares, (shared) => {
         if (Option.isNone(shared)) return app
         return Effect.flatMap(Tag, (dlock) =>
           Effect.flatMap(
@@ -209,8 +205,5 @@ const finished = (
   request: HttpServerRequest.HttpServerRequest
 ): Effect.Effect<HttpServerResponse.HttpServerResponse> =>
   served
-    ? Effect.flatMap(
-      FiberRef.get(HttpApp.currentPreResponseHandlers),
-      (added) => Server.finish(added, request, response)
-    )
+    ? Effect.flatMap(Edition.added, (added) => Server.finish(added, request, response))
     : Effect.succeed(response)

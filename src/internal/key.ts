@@ -5,7 +5,7 @@
  * All Redis keys of one lock carry one hash tag, so that a script may touch them together on a cluster. A `{tag}` of the
  * user's own is honoured by Redis's own rule (the text between the first `{` and the next `}`, if there is any).
  */
-import * as Either from "effect/Either"
+import * as Result from "effect/Result"
 import { InvalidKeyError } from "../DlockError.js"
 
 const maxBytes = 1024
@@ -19,17 +19,17 @@ export type Kind = LeaseKind | "flight"
 export type LeaseKind = "lock" | "semaphore" | "readWriteLock"
 
 /** A legal key, or why it is none. */
-export const validate = (key: unknown): Either.Either<string, InvalidKeyError> => {
+export const validate = (key: unknown): Result.Result<string, InvalidKeyError> => {
   if (typeof key !== "string") return invalid(`of type ${typeof key}`, "NotAString")
   if (key.length === 0) return invalid(key, "Empty")
   // UTF-8 needs at most 3 bytes for a UTF-16 unit, so most keys need no counting.
   if (key.length * 3 > maxBytes && utf8.encode(key).length > maxBytes) return invalid(key, "TooLong")
   if (/\p{Surrogate}/u.test(key)) return invalid(key, "NotWellFormed")
-  return Either.right(key)
+  return Result.succeed(key)
 }
 
 const invalid = (key: string, reason: InvalidKeyError["reason"]) =>
-  Either.left(new InvalidKeyError({ key: key.slice(0, 64), reason }))
+  Result.fail(new InvalidKeyError({ key: key.slice(0, 64), reason }))
 
 /**
  * `:` ends the prefix, braces would make a hash tag, and a blank ends the name of an inbox in an entry: a prefix may

@@ -1,18 +1,17 @@
 /** The handles: a lease seen through its engine. */
+import * as Edition from "#edition"
 import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as FiberId from "effect/FiberId"
 import * as Inspectable from "effect/Inspectable"
+import * as Result from "effect/Result"
 import type { BackendError, LockLostError } from "../DlockError.js"
 import type * as Lock from "../Lock.js"
 import type * as ReadWriteLock from "../ReadWriteLock.js"
 import * as CallSite from "./callSite.js"
 import type { Lease } from "./engine/lease.js"
-import * as Graft from "./graft.js"
 import type { Env } from "./locks.js"
 import { named } from "./operation.js"
 import { finiteMillis } from "./options.js"
@@ -62,13 +61,13 @@ export abstract class Handle extends Inspectable.Class implements Lock.Lease {
 
   get extend() {
     const site = CallSite.here()
-    return (ttl?: Duration.DurationInput): Effect.Effect<void, LockLostError | BackendError> => {
+    return (ttl?: Duration.Input): Effect.Effect<void, LockLostError | BackendError> => {
       const extended = Effect.suspend(() => {
         if (ttl === undefined) return this.#env.engine.extend(this.#lease, this.#lease.terms.ttlMillis)
         const ttlMillis = finiteMillis("ttl", ttl)
-        return Either.isLeft(ttlMillis)
-          ? Effect.die(ttlMillis.left)
-          : this.#env.engine.extend(this.#lease, ttlMillis.right)
+        return Result.isFailure(ttlMillis)
+          ? Effect.die(ttlMillis.failure)
+          : this.#env.engine.extend(this.#lease, ttlMillis.success)
       })
       return of("extend", site, extended)
     }
@@ -156,12 +155,12 @@ export const guard = <A, E, R>(
   effect: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E | LockLostError, R> =>
   Effect.uninterruptibleMask((restore) => {
-    const forked = Reentrancy.forkInside(Graft.fork(restore(effect)), realm, lease)
-    return Effect.flatMap(Effect.zipRight(engine.remaining(lease), forked), (fiber) => {
-      const unwatch = engine.onEnd(lease, () => fiber.unsafeInterruptAsFork(FiberId.none))
+    const forked = Reentrancy.forkInside(Edition.forkGrafted(restore(effect)), realm, lease)
+    return Effect.flatMap(Effect.andThen(engine.remaining(lease), forked), (fiber) => {
+      const unwatch = engine.onEnd(lease, () => Edition.interrupt(fiber))
       return Effect.matchCauseEffect(restore(Fiber.await(fiber)), {
         onFailure: (interruption) =>
-          Effect.zipRight(
+          Effect.andThen(
             Fiber.interrupt(fiber),
             Effect.failCauseSync(() => {
               unwatch()
@@ -174,7 +173,7 @@ export const guard = <A, E, R>(
             onSuccess: (): Effect.Effect<A, E> => exit,
             onFailure: (lost) => lose(exit, lost)
           })
-          return Effect.zipRight(Fiber.inheritAll(fiber), ended)
+          return ended
         }
       })
     })
@@ -182,8 +181,8 @@ export const guard = <A, E, R>(
 
 /** The loss comes first, and what else failed is kept; but an interruption is how the effect was told of the loss. */
 export const lose = <E>(exit: Exit.Exit<unknown, E>, lost: LockLostError): Effect.Effect<never, E | LockLostError> =>
-  Exit.isSuccess(exit) || Cause.isInterruptedOnly(exit.cause)
+  Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause)
     ? Effect.fail(lost)
     : Effect.failCause(
-      Cause.sequential(Cause.fail(lost), Cause.filter(exit.cause, (cause) => !Cause.isInterruptType(cause)))
+      Cause.combine(Cause.fail(lost), Edition.withoutInterrupts(exit.cause))
     )

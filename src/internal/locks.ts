@@ -1,15 +1,14 @@
 /** What the constructors of everything that is held share: from a call to a request, and from a lease to its scope. */
+import * as Edition from "#edition"
 import type * as Arr from "effect/Array"
 import * as Context from "effect/Context"
-import * as DefaultServices from "effect/DefaultServices"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import type * as Exit from "effect/Exit"
 import type * as Option from "effect/Option"
+import * as Result from "effect/Result"
 import type * as Schedule from "effect/Schedule"
 import * as Scope from "effect/Scope"
-import * as Tracer from "effect/Tracer"
 import type { InvalidKeyError, LockAcquisitionError, LockLostError } from "../DlockError.js"
 import { BackendError, MultiLockError } from "../DlockError.js"
 import type * as Lock from "../Lock.js"
@@ -18,7 +17,6 @@ import type { Engine, Request, Restore } from "./engine/engine.js"
 import * as Errors from "./engine/errors.js"
 import type { Lease } from "./engine/lease.js"
 import * as Multi from "./engine/multi.js"
-import * as Finalizer from "./finalizer.js"
 import * as Key from "./key.js"
 import { effectOf, guard, Handle, lose } from "./lock.js"
 import { named, rename } from "./operation.js"
@@ -42,8 +40,8 @@ export interface Asked<E> extends Request<E> {
   readonly failsReentrant: boolean
 }
 
-const decode = (env: Env, options: Lock.Options | undefined): Either.Either<Options.Decoded, Options.Mistake> =>
-  options === undefined ? Either.right(env.defaults) : Options.decode(options, env.defaults.terms.ttlMillis)
+const decode = (env: Env, options: Lock.Options | undefined): Result.Result<Options.Decoded, Options.Mistake> =>
+  options === undefined ? Result.succeed(env.defaults) : Options.decode(options, env.defaults.terms.ttlMillis)
 
 /** How it is held, and how to wait for it, when the operation waits at all. */
 const manner = (waits: boolean, { failsReentrant, terms, waitMillis }: Options.Decoded) =>
@@ -51,8 +49,8 @@ const manner = (waits: boolean, { failsReentrant, terms, waitMillis }: Options.D
     ? { terms, failsReentrant, waits: true, waitMillis }
     : { terms, failsReentrant, waits: false, waitMillis: Infinity }
 
-export const orDie = <A>(decoded: Either.Either<A, Options.Mistake>): Effect.Effect<A> =>
-  Either.isLeft(decoded) ? Effect.die(decoded.left) : Effect.succeed(decoded.right)
+export const orDie = <A>(decoded: Result.Result<A, Options.Mistake>): Effect.Effect<A> =>
+  Result.isFailure(decoded) ? Effect.die(decoded.failure) : Effect.succeed(decoded.success)
 
 const first = (failed: Arr.NonEmptyReadonlyArray<LockAcquisitionError>): LockAcquisitionError => failed[0]
 
@@ -64,12 +62,12 @@ export const requestOf = (
   waits: boolean
 ): Effect.Effect<Asked<LockAcquisitionError>, InvalidKeyError> => {
   const valid = Key.validate(claim.key)
-  if (Either.isLeft(valid)) return Effect.fail(valid.left)
+  if (Result.isFailure(valid)) return Effect.fail(valid.failure)
   const decoded = decode(env, options)
-  if (Either.isLeft(decoded)) return Effect.die(decoded.left)
+  if (Result.isFailure(decoded)) return Effect.die(decoded.failure)
   return Effect.succeed({
     claims: [claim],
-    ...manner(waits, decoded.right),
+    ...manner(waits, decoded.success),
     refuse: first
   })
 }
@@ -86,8 +84,8 @@ export const multiRequestOf = (
   const different = new Set<string>()
   for (const key of given.flat()) {
     const valid = Key.validate(key)
-    if (Either.isLeft(valid)) return Effect.fail(valid.left)
-    different.add(valid.right)
+    if (Result.isFailure(valid)) return Effect.fail(valid.failure)
+    different.add(valid.success)
   }
   if (different.size === 0 || different.size > maxBatch) {
     return Effect.die(
@@ -95,10 +93,10 @@ export const multiRequestOf = (
     )
   }
   const decoded = decode(env, options)
-  if (Either.isLeft(decoded)) return Effect.die(decoded.left)
+  if (Result.isFailure(decoded)) return Effect.die(decoded.failure)
   const keys = Array.from(different)
   return Effect.succeed({
-    ...manner(waits, decoded.right),
+    ...manner(waits, decoded.success),
     claims: Key.inOrder(keys).map((key) => ({ kind: "lock", key, permits: 1, limit: 1 })),
     refuse: (failed) => new MultiLockError({ keys, failed })
   })
@@ -114,7 +112,7 @@ export const unlessReentrant = <A, E, R, F>(
   waiting: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E | F, R> =>
   asked.failsReentrant
-    ? Effect.withFiberRuntime((fiber) => {
+    ? Effect.withFiber((fiber): Effect.Effect<A, E | F, R> => {
       const claim = Reentrancy.conflict(fiber, realm, asked.claims)
       return claim === undefined
         ? waiting
@@ -142,11 +140,11 @@ export const scoped = <E, L>(
   Held: Held<L>
 ): Effect.Effect<L, E | BackendError, Scope.Scope> =>
   acquire(env, asked, (lease) =>
-    Effect.withFiberRuntime((fiber) => {
-      const scope = Context.unsafeGet(fiber.currentContext, Scope.Scope)
+    Effect.withFiber((fiber) => {
+      const scope = Context.getUnsafe(Edition.contextOf(fiber), Scope.Scope)
       Reentrancy.note(scope, fiber, env.realm, lease)
       return Effect.map(
-        Finalizer.add(scope, () => releaseQuietly(env.engine, lease)),
+        Edition.addFinalizer(scope, () => releaseQuietly(env.engine, lease)),
         (forget) => new Held(env, lease, forget)
       )
     }))
@@ -194,13 +192,13 @@ const releaseAfter = <A, E>(
 /** A release that Redis did not confirm goes on in the background, and the ttl is behind it. */
 const whenLost = (released: Effect.Effect<void, LockLostError | BackendError>): Effect.Effect<void, LockLostError> =>
   Effect.catchTag(released, "BackendError", (error) => {
-    Telemetry.releaseFailures.unsafeUpdate(1, [])
+    Edition.count(Telemetry.releaseFailures)
     return logWarning("A lock was not released at once; trying again in the background", rename(error, "release"))
   })
 
 /** A finalizer has nobody to fail to. */
 export const releaseQuietly = (engine: Engine, lease: Lease): Effect.Effect<void> =>
-  Effect.catchAll(
+  Effect.catch(
     whenLost(engine.release(lease)),
     (error) => logWarning("A lock was lost before its scope closed", error)
   )
@@ -208,15 +206,12 @@ export const releaseQuietly = (engine: Engine, lease: Lease): Effect.Effect<void
 const logWarning = (what: string, error: BackendError | LockLostError): Effect.Effect<void> =>
   Effect.annotateLogs(Effect.logWarning(what, error), { package: "effect-dlock" })
 
-/** Effect's own tracer keeps spans that nobody reads. */
-const nativeTracer = Context.get(DefaultServices.liveServices, Tracer.Tracer)
-
 /** A public operation: its errors have its name, and it is one span where somebody collects spans. */
 export const span =
   (operation: string, key: unknown) => <A, E, R>(called: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> => {
     const effect = named(operation)(called)
-    return Effect.withFiberRuntime((fiber) =>
-      fiber.currentTracer === nativeTracer
+    return Effect.withFiber((fiber) =>
+      !Edition.isTraced(fiber)
         ? effect
         // SAFETY: `withSpan` takes the span out of the requirements, and no effect here has one there.
         : Effect.withSpan(effect, `Dlock.${operation}`, {
@@ -231,22 +226,34 @@ export const goOnInside =
   ({ realm }: Env) => <A extends Handle, E, R>(taken: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
     Effect.flatMap(taken, (handle) => Effect.as(Reentrancy.goOnInside(realm, Handle.leaseOf(handle)), handle))
 
-/** Only "held" is worth another try by schedule: the other errors have other remedies. To try again is to wait. */
+/**
+ * Only "held" is worth another try by schedule: the other errors have other remedies. The schedule sees the first of what is
+ * held. To try again is to wait.
+ */
 export const retrying = <A, E, R>(
   env: Env,
   asked: Asked<E>,
   acquire: Effect.Effect<A, E | BackendError, R>,
-  schedule: Schedule.Schedule<unknown, E> | undefined
+  schedule: Schedule.Schedule<unknown, LockAcquisitionError> | undefined,
+  first: (error: E) => LockAcquisitionError
 ): Effect.Effect<A, E | BackendError, R> =>
   schedule === undefined ? acquire : unlessReentrant(
     env,
     asked,
-    acquire.pipe(
-      Effect.map((a): Effect.Effect<A, BackendError> => Effect.succeed(a)),
-      Effect.catchIf((error) => error instanceof BackendError, (error) => Effect.succeed(Effect.fail(error))),
-      // SAFETY: the errors that are not retried have just been taken out.
-      (remaining) => remaining as Effect.Effect<Effect.Effect<A, BackendError>, E, R>,
-      Effect.retry(schedule),
-      Effect.flatten
-    )
+    Effect.suspend(() => {
+      let refused: E | undefined
+      const attempt = acquire.pipe(
+        Effect.map((a): Effect.Effect<A, BackendError> => Effect.succeed(a)),
+        Effect.catch((error): Effect.Effect<Effect.Effect<A, BackendError>, LockAcquisitionError> => {
+          if (error instanceof BackendError) return Effect.succeed(Effect.fail(error))
+          refused = error
+          return Effect.fail(first(error))
+        })
+      )
+      return Effect.retry(attempt, schedule).pipe(
+        // SAFETY: it has failed, so it was refused.
+        Effect.mapError(() => refused as E),
+        Effect.flatten
+      )
+    })
   )

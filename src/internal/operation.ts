@@ -16,11 +16,10 @@ export const rename = (error: BackendError, operation: string): BackendError => 
 }
 
 export const named = (operation: string) => <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.catchAllCause(effect, (cause) => {
+  Effect.catchCause(effect, (cause) => {
     // SAFETY: where a BackendError is one of the errors, so is every other.
     const rightly = (error: E) => error instanceof BackendError ? rename(error, operation) as E & BackendError : error
     const told = Cause.map(cause, rightly)
     CallSite.show(told, "")
-    // Effect notes the span that something fails in with `fail` alone.
-    return told._tag === "Fail" ? Effect.fail(told.error) : Effect.failCause(told)
+    return Effect.failCause(told)
   })

@@ -12,7 +12,7 @@ export const inspect = <K extends Key.LeaseKind>(
   key: string,
   given: K | undefined
 ): Effect.Effect<Operations.Inspection<K>, BackendError | InvalidKeyError> =>
-  Effect.flatMap(Key.validate(key), (key) => {
+  Effect.flatMap(Effect.fromResult(Key.validate(key)), (key) => {
     const kind: Key.LeaseKind = given ?? "lock"
     return Effect.map(store.inspect({ kind, key }), (found) => {
       const holders = [...found.holders].sort((a, b) => a.fence - b.fence)
@@ -53,11 +53,14 @@ export const revoke = (
   kind: Key.LeaseKind,
   asks: boolean
 ): Effect.Effect<number, BackendError | InvalidKeyError> =>
-  Effect.flatMap(Key.validate(key), (key) =>
-    Effect.flatMap(store.inspect({ kind, key }), ({ holders }) => {
-      const fence = Math.max(0, ...holders.map((holder) => holder.fence))
-      return Effect.map(store.revoke({ kind, key }, fence, asks), ({ answer, unsettled }) => {
-        keeper.options.settle(unsettled)
-        return answer
+  Effect.flatMap(
+    Effect.fromResult(Key.validate(key)),
+    (key) =>
+      Effect.flatMap(store.inspect({ kind, key }), ({ holders }) => {
+        const fence = Math.max(0, ...holders.map((holder) => holder.fence))
+        return Effect.map(store.revoke({ kind, key }, fence, asks), ({ answer, unsettled }) => {
+          keeper.options.settle(unsettled)
+          return answer
+        })
       })
-    }))
+  )

@@ -5,11 +5,12 @@
  * Defects travel as their name and message, without the stack of another process; interruption does not travel. Of a
  * cause with several parts the first failure counts, or else the first defect.
  */
+import * as Edition from "#edition"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
+import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { FanoutError } from "../DlockError.js"
 import * as Json from "./json.js"
@@ -18,18 +19,18 @@ import { said } from "./said.js"
 
 /** How to write and read values. Without it they are JSON as they are. */
 export interface Schemas {
-  readonly success: Schema.Schema.AnyNoContext
-  readonly error: Schema.Schema.AnyNoContext
+  readonly success: Edition.AnyCodec
+  readonly error: Edition.AnyCodec
 }
 
 type Reason = FanoutError["reason"]
 
 const readEnvelope = lazy(() =>
-  Schema.decodeUnknownEither(Schema.parseJson(Schema.Union(
-    Schema.Tuple(Schema.Literal("success", "failure"), Schema.optionalElement(Schema.Unknown)),
-    Schema.Tuple(Schema.Literal("defect"), Schema.Defect),
-    Schema.Tuple(Schema.Literal("fanout"), FanoutError.fields.reason, Schema.String)
-  )))
+  Schema.decodeUnknownResult(Schema.fromJsonString(Schema.Union([
+    Schema.Tuple([Schema.Literals(["success", "failure"]), Edition.optionalElement(Schema.Unknown)]),
+    Schema.Tuple([Schema.Literal("defect"), Schema.Defect()]),
+    Schema.Tuple([Schema.Literal("fanout"), FanoutError.fields.reason, Schema.String])
+  ])))
 )
 
 const parse = Option.liftThrowable((payload: string): unknown => JSON.parse(payload))
@@ -78,21 +79,21 @@ const written = (
   schemas: Schemas | undefined
 ): Effect.Effect<string, unknown> => {
   if (Exit.isSuccess(exit)) {
-    const value = schemas ? Schema.encodeUnknown(schemas.success)(exit.value) : Effect.succeed(exit.value)
+    const value = schemas
+      ? Schema.encodeUnknownEffect(Edition.jsonCodec(schemas.success))(exit.value)
+      : Effect.succeed(exit.value)
     return Effect.map(value, (value) => toPayload("success", value, schemas))
   }
-  const failure = Cause.failureOption(exit.cause)
+  const failure = Cause.findErrorOption(exit.cause)
   if (Option.isSome(failure)) {
-    const error = schemas ? Schema.encodeUnknown(schemas.error)(failure.value) : Effect.succeed(plain(failure.value))
+    const error = schemas
+      ? Schema.encodeUnknownEffect(Edition.jsonCodec(schemas.error))(failure.value)
+      : Effect.succeed(plain(failure.value))
     return Effect.map(error, (error) => toPayload("failure", error, schemas))
   }
-  const defect = Cause.dieOption(exit.cause)
-  return Effect.map(
-    Effect.succeed(defect),
-    Option.match({
-      onNone: () => interrupted,
-      onSome: (defect) => toPayload("defect", Schema.encodeSync(Schema.Defect)(defect), schemas)
-    })
+  const defects = Edition.errorsIn(exit.cause)
+  return Effect.sync(() =>
+    defects.length === 0 ? interrupted : toPayload("defect", Schema.encodeSync(Schema.Defect())(defects[0]), schemas)
   )
 }
 
@@ -108,7 +109,7 @@ export const write = (
         ? fanoutError("TooLarge", `it is longer than ${maxPayloadBytes} bytes`)
         : payload
     ),
-    Effect.catchAllCause((cause) => Effect.succeed(fanoutError("Encode", words(Cause.squash(cause)))))
+    Effect.catchCause((cause) => Effect.succeed(fanoutError("Encode", words(Cause.squash(cause)))))
   )
 
 /** What a payload says: an Exit already when no schema has to be asked. */
@@ -121,11 +122,11 @@ export const read = (
   const plain = schemas === undefined ? readPlain(payload) : undefined
   if (plain !== undefined) return plain
   const envelope = readEnvelope()(payload)
-  if (Either.isLeft(envelope)) return failed("Decode", "it is no outcome")
-  const [kind, value, fanoutWords] = envelope.right
-  const decode = (schema: Schema.Schema.AnyNoContext | undefined): Effect.Effect<unknown, FanoutError> =>
-    schema === undefined ? Effect.succeed(value) : Schema.decodeUnknown(schema)(value).pipe(
-      Effect.catchAllCause((cause) => failed("Decode", Cause.squash(cause)))
+  if (Result.isFailure(envelope)) return failed("Decode", "it is no outcome")
+  const [kind, value, fanoutWords] = envelope.success
+  const decode = (schema: Edition.AnyCodec | undefined): Effect.Effect<unknown, FanoutError> =>
+    schema === undefined ? Effect.succeed(value) : Schema.decodeUnknownEffect(Edition.jsonCodec(schema))(value).pipe(
+      Effect.catchCause((cause) => failed("Decode", Cause.squash(cause)))
     )
   switch (kind) {
     case "success":

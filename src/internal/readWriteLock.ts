@@ -16,7 +16,7 @@ export const make = (
   key: string,
   options: Lock.Options | undefined
 ): Effect.Effect<ReadWriteLock.ReadWriteLock, InvalidKeyError> =>
-  Effect.map(Key.validate(key), (key) => new ReadWriteLockImpl(env, key, options))
+  Effect.map(Effect.fromResult(Key.validate(key)), (key) => new ReadWriteLockImpl(env, key, options))
 
 // Getters, because that is when it is known who calls.
 class ReadWriteLockImpl extends Inspectable.Class implements ReadWriteLock.ReadWriteLock {

@@ -5,17 +5,13 @@
  * `guard`, and what a fiber goes on to do after it took something for its scope; whatever is forked there inherits it.
  * The scope has what was taken for it, also by fibers that have ended since (`Effect.all`), whose context nobody sees.
  */
+import * as Edition from "#edition"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import type * as Fiber from "effect/Fiber"
-import * as FiberRef from "effect/FiberRef"
-import { globalValue } from "effect/GlobalValue"
 import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import type { Lease } from "./engine/lease.js"
 import type { Claim } from "./store.js"
-
-type AnyFiber = Fiber.RuntimeFiber<unknown, unknown>
 
 /** Where leases are kept. Two services with the same realm wait for each other. */
 export type Realm = string | object
@@ -31,7 +27,7 @@ class Holds {
   readonly #lease: Lease
   readonly #realm: Realm
   /** Who took it for a scope. */
-  readonly #by: AnyFiber | undefined
+  readonly #by: Edition.AnyFiber | undefined
   readonly #rest: Holds | undefined
   readonly #length: number
   /** The length at which to take out what has ended. */
@@ -40,7 +36,7 @@ class Holds {
   private constructor(
     lease: Lease,
     realm: Realm,
-    by: AnyFiber | undefined,
+    by: Edition.AnyFiber | undefined,
     rest: Holds | undefined,
     pruneAt = rest === undefined ? pruneAtMin : rest.#pruneAt
   ) {
@@ -56,7 +52,7 @@ class Holds {
     return this.#lease.state._tag !== "Ended"
   }
 
-  static push(all: Holds | undefined, lease: Lease, realm: Realm, by?: AnyFiber): Holds {
+  static push(all: Holds | undefined, lease: Lease, realm: Realm, by?: Edition.AnyFiber): Holds {
     let rest = all
     // Whoever takes one lock after the other keeps only the last of them.
     while (rest !== undefined && !rest.#isInForce) rest = rest.#rest
@@ -78,7 +74,7 @@ class Holds {
     all: Holds | undefined,
     realm: Realm,
     claims: ReadonlyArray<Claim>,
-    counts: (by: AnyFiber | undefined) => boolean
+    counts: (by: Edition.AnyFiber | undefined) => boolean
   ): Claim | undefined {
     for (let at = all; at !== undefined; at = at.#rest) {
       if (at.#realm !== realm || !at.#isInForce || !counts(at.#by)) continue
@@ -90,54 +86,56 @@ class Holds {
   }
 }
 
-class Around extends Context.Reference<Around>()("effect-dlock/Around", {
-  defaultValue: (): Holds | undefined => undefined
-}) {}
+/** Of this copy of the library: a program may have loaded another as well, whose holds are not for this one to read. */
+const Around = Context.Reference<unknown>("effect-dlock/Around", { defaultValue: () => undefined })
 
-const enter = <R>(context: Context.Context<R>, realm: Realm, lease: Lease): Context.Context<R> =>
-  Context.add(context, Around, Holds.push(Context.get(context, Around), lease, realm))
+const around = (context: Context.Context<never>): Holds | undefined => {
+  const holds = Context.get(context, Around)
+  return holds instanceof Holds ? holds : undefined
+}
 
-const takenFor = globalValue(Symbol.for("effect-dlock/takenFor"), () => new WeakMap<Scope.Scope, Holds>())
+const takenFor = new WeakMap<Scope.Scope, Holds>()
 
-/** What the effect forks is inside the hold. To be run uninterruptibly. */
+/** What the effect forks is inside the hold. */
 export const forkInside = <A, E, R>(
   fork: Effect.Effect<A, E, R>,
   realm: Realm,
   lease: Lease
 ): Effect.Effect<A, E, R> =>
-  Effect.withFiberRuntime(({ currentContext }) =>
-    FiberRef.set(FiberRef.currentContext, enter(currentContext, realm, lease)).pipe(
-      Effect.zipRight(fork),
-      Effect.zipLeft(FiberRef.set(FiberRef.currentContext, currentContext))
-    )
+  Effect.withFiber((fiber) =>
+    Effect.provideService(fork, Around, Holds.push(around(Edition.contextOf(fiber)), lease, realm))
   )
 
 /** The rest of what the fiber does is inside the hold, until the end of what has provided its scope. */
 export const goOnInside = (realm: Realm, lease: Lease): Effect.Effect<void> =>
-  FiberRef.update(FiberRef.currentContext, (context) => enter(context, realm, lease))
+  Effect.withFiber((fiber) => {
+    const context = Edition.contextOf(fiber)
+    return Edition.goOnWith(fiber, Context.add(context, Around, Holds.push(around(context), lease, realm)))
+  })
 
 /** The fiber has taken it for the scope. */
-export const note = (scope: Scope.Scope, fiber: AnyFiber, realm: Realm, lease: Lease): void =>
+export const note = (scope: Scope.Scope, fiber: Edition.AnyFiber, realm: Realm, lease: Lease): void =>
   void takenFor.set(scope, Holds.push(takenFor.get(scope), lease, realm, fiber))
 
 /** For what others share: it is inside nothing that its first caller holds. */
 export const holdingNothing = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-  Effect.mapInputContext(effect, (context: Context.Context<R>) => Context.add(context, Around, undefined))
+  Effect.provideService(effect, Around, undefined)
 
 /** The first of the claims that is held around what the fiber does. */
 export const conflict = (
-  fiber: AnyFiber,
+  fiber: Edition.AnyFiber,
   realm: Realm,
   claims: ReadonlyArray<Claim>
 ): Claim | undefined => {
-  const around = Holds.find(Context.get(fiber.currentContext, Around), realm, claims, () => true)
-  if (around !== undefined) return around
-  const scope = Context.getOption(fiber.currentContext, Scope.Scope)
+  const context = Edition.contextOf(fiber)
+  const found = Holds.find(around(context), realm, claims, () => true)
+  if (found !== undefined) return found
+  const scope = Context.getOption(context, Scope.Scope)
   return Option.isNone(scope) ? undefined : Holds.find(
     takenFor.get(scope.value),
     realm,
     claims,
     // What another fiber took there that still runs, it may give back by itself.
-    (by) => by === fiber || by?.unsafePoll() !== null
+    (by) => by === fiber || by === undefined || Edition.hasEnded(by)
   )
 }

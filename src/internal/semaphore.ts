@@ -1,8 +1,8 @@
 /** Semaphores: leases on some of the permits of a key. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import * as Inspectable from "effect/Inspectable"
+import * as Result from "effect/Result"
 import type { InvalidKeyError, LockAcquisitionError } from "../DlockError.js"
 import type * as Semaphore from "../Semaphore.js"
 import * as CallSite from "./callSite.js"
@@ -21,7 +21,7 @@ export const make = (
 ): Effect.Effect<Semaphore.Semaphore, InvalidKeyError> =>
   Effect.zipWith(
     orDie(decodePermits(options?.permits ?? 1)),
-    Key.validate(key),
+    Effect.fromResult(Key.validate(key)),
     (permits, key) => new SemaphoreImpl(env, key, permits, options)
   )
 
@@ -42,7 +42,7 @@ class SemaphoreImpl extends Inspectable.Class implements Semaphore.Semaphore {
 
   #asked(permits: number, waits: boolean): Effect.Effect<Asked<LockAcquisitionError>, LockAcquisitionError> {
     const decoded = decodePermits(permits)
-    if (Either.isLeft(decoded)) return Effect.die(decoded.left)
+    if (Result.isFailure(decoded)) return Effect.die(decoded.failure)
     if (permits > this.permits) {
       return Effect.fail(Errors.overLimit(this.key, this.permits, permits, Duration.zero))
     }

@@ -5,11 +5,10 @@
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as FiberId from "effect/FiberId"
 import * as Scope from "effect/Scope"
 
 interface Shared<A, E> {
-  readonly scope: Scope.CloseableScope
+  readonly scope: Scope.Closeable
   readonly made: Deferred.Deferred<A, E>
   users: number
 }
@@ -24,7 +23,7 @@ export class Sharing<A, E> {
         const all = this.#shared.get(key) ?? new Map<object, Shared<A, E>>()
         this.#shared.set(key, all)
         const found = all.get(other)
-        const shared = found ?? { scope, made: Deferred.unsafeMake<A, E>(FiberId.none), users: 0 }
+        const shared = found ?? { scope, made: Deferred.makeUnsafe<A, E>(), users: 0 }
         all.set(other, shared)
         shared.users++
         const leave = Effect.suspend(() => {
@@ -33,11 +32,11 @@ export class Sharing<A, E> {
           return Scope.close(shared.scope, Exit.void)
         })
         const begin = found === undefined
-          ? Effect.intoDeferred(restore(Scope.extend(make, shared.scope)), shared.made)
+          ? Deferred.into(restore(Scope.provide(make, shared.scope)), shared.made)
           : Effect.void
         return Effect.addFinalizer(() => leave).pipe(
-          Effect.zipRight(begin),
-          Effect.zipRight(restore(Deferred.await(shared.made)))
+          Effect.andThen(begin),
+          Effect.andThen(restore(Deferred.await(shared.made)))
         )
       })
     )

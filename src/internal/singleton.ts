@@ -5,11 +5,11 @@
  *                            |
  *                            +--the effect ended, or the caller was interrupted--> done; kept for the rest of `hold`
  */
-import * as Cause from "effect/Cause"
+import * as Edition from "#edition"
+import type * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
-import * as Runtime from "effect/Runtime"
 import * as Schedule from "effect/Schedule"
 import * as SubscriptionRef from "effect/SubscriptionRef"
 import type { BackendError, InvalidKeyError, LockAcquisitionError } from "../DlockError.js"
@@ -26,7 +26,7 @@ import { holdMillis } from "./options.js"
 import type { Holder } from "./store.js"
 
 /** Redis being away is no reason to stop standing. The layer being closed is. */
-const backOff = Schedule.exponential("100 millis").pipe(Schedule.union(Schedule.spaced("5 seconds")), Schedule.jittered)
+const backOff = Schedule.jittered(Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("5 seconds")]))
 
 export const run = <A, E, R>(
   env: Env,
@@ -92,7 +92,7 @@ const lead = <A, E, R>(
       // What was lost was given back when it was.
       if (state._tag === "Held") yield* releaseQuietly(engine, lease)
       // SAFETY: `guard` adds only the loss of this lease to the errors of the effect.
-      if (!isLost || Exit.isInterrupted(exit)) return exit as Exit.Exit<A, E>
+      if (!isLost || Exit.hasInterrupts(exit)) return exit as Exit.Exit<A, E>
       if (Exit.isFailure(exit)) yield* logOwnFailure(exit.cause)
       return lost
     })
@@ -100,7 +100,7 @@ const lead = <A, E, R>(
 
 /** What failed besides the loss of the lock is nobody's outcome. */
 const logOwnFailure = (cause: Cause.Cause<unknown>): Effect.Effect<void> => {
-  const errors = [...Cause.failures(cause), ...Cause.defects(cause)]
+  const errors = Edition.errorsIn(cause)
   return errors.every((error) => error instanceof LockLostError)
     ? Effect.void
     : Effect.annotateLogs(Effect.logWarning("The effect of a singleton failed when its lock was lost", cause), {
@@ -117,14 +117,15 @@ interface Follower {
 }
 
 const follow = (ref: Singleton.Options["leader"]): Effect.Effect<Follower> =>
-  Effect.map(Effect.runtime<never>(), (runtime) => {
+  Effect.withFiber((fiber) => {
+    const start = Edition.starter<never>(fiber)
     const set = (leader: Option.Option<Singleton.Leader>): void => {
-      if (ref !== undefined) Runtime.runFork(runtime)(SubscriptionRef.set(ref, leader))
+      if (ref !== undefined) start(SubscriptionRef.set(ref, leader))
     }
-    return {
+    return Effect.succeed({
       onHolder: (holder) =>
         set(
-          Option.map(Option.fromNullable(holder), ({ fence, metadata }) => ({
+          Option.map(Option.fromNullishOr(holder), ({ fence, metadata }) => ({
             fencingToken: fence,
             metadata,
             isSelf: false
@@ -133,5 +134,5 @@ const follow = (ref: Singleton.Options["leader"]): Effect.Effect<Follower> =>
       onSelf: ({ state }, metadata) =>
         set(Option.some({ fencingToken: state._tag === "Held" ? state.fences[0] ?? 0 : 0, metadata, isSelf: true })),
       onNobody: ref === undefined ? Effect.void : SubscriptionRef.set(ref, Option.none())
-    }
+    })
   })

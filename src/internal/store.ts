@@ -10,7 +10,7 @@
  */
 import type { NonEmptyReadonlyArray } from "effect/Array"
 import type * as Effect from "effect/Effect"
-import type * as Mailbox from "effect/Mailbox"
+import type * as Queue from "effect/Queue"
 import type { BackendError } from "../DlockError.js"
 import type { LeaseKind } from "./key.js"
 
@@ -190,7 +190,7 @@ export interface Store {
   /** What is held and how many wait. Never tells a token (R19). */
   readonly inspect: (target: Target) => Effect.Effect<Inspection, BackendError>
   /** Messages for this process. Never fails and never ends while the store's scope is open. */
-  readonly inbox: Mailbox.ReadonlyMailbox<InboxEvent>
+  readonly inbox: Queue.Dequeue<InboxEvent>
   /** Checks that messages still arrive. When they do not, an `Unsubscribed` follows in the inbox. */
   readonly probe: Effect.Effect<void>
 }

@@ -1,4 +1,5 @@
 /** Metrics, all of low cardinality: keys go into spans, never into tags. */
+import * as Edition from "#edition"
 import * as Metric from "effect/Metric"
 
 const lateMessages = Metric.counter("dlock_messages_late_total", {
@@ -13,7 +14,7 @@ export const malformedMessages = Metric.counter("dlock_messages_malformed_total"
 
 /** A message for nobody here. */
 export const unexpectedMessage = (isOwnToken: boolean): void =>
-  (isOwnToken ? lateMessages : malformedMessages).unsafeUpdate(1, [])
+  Edition.count(isOwnToken ? lateMessages : malformedMessages)
 
 export const lost = Metric.counter("dlock_lost_total", {
   description: "Leases that ended before their scope, by reason",

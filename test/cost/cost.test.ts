@@ -1,6 +1,8 @@
 /** What the library asks of Redis and of its process, counted. No time is measured here: `npm run bench` does that. */
 import { afterAll, assert, beforeAll, describe, it } from "@effect/vitest"
-import { Deferred, Effect, ManagedRuntime } from "effect"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as ManagedRuntime from "effect/ManagedRuntime"
 import { Redis } from "ioredis"
 import { setTimeout as sleep } from "node:timers/promises"
 import type { Singleton } from "../../src/index.js"
@@ -61,7 +63,7 @@ describe("a free lock", () => {
   for (const [name, way] of Object.entries(ways)) {
     it(`costs one command to acquire and one to release: ${name}`, () =>
       withServices(1, async ([service]) => {
-        const { asked } = await watchAsked(server.url, () => service!.runPromise(Effect.repeatN(way, 99)))
+        const { asked } = await watchAsked(server.url, () => service!.runPromise(Effect.repeat(way, { times: 99 })))
         assert.deepStrictEqual(asked, { acquire: 100, leave: 100 })
       }))
   }
@@ -98,7 +100,7 @@ describe("a contended lock", () => {
         const key = `contended by ${waiters}`
         const holder = services[0]!
         const each = times(waiters / services.length)
-        const wait = Effect.repeatN(Dlock.withLock(Effect.void, key), rounds - 1)
+        const wait = Effect.repeat(Dlock.withLock(Effect.void, key), { times: rounds - 1 })
         const waitAll = Effect.forEach(each, () => wait, { concurrency: "unbounded", discard: true })
         // All of them queue behind one holder. From then on the lock is never free until all have had all their turns.
         const { asked } = await watchAsked(server.url, () =>
@@ -144,7 +146,7 @@ describe("a semaphore of 4 permits", () => {
       const each = times(contenders / services.length)
       const take = Effect.flatMap(
         semaphore,
-        ({ withPermits }) => Effect.repeatN(withPermits(1)(Effect.void), rounds - 1)
+        ({ withPermits }) => Effect.repeat(withPermits(1)(Effect.void), { times: rounds - 1 })
       )
       const takeAll = Effect.forEach(each, () => take, { concurrency: "unbounded", discard: true })
       const { asked } = await watchAsked(server.url, () =>
@@ -176,7 +178,7 @@ describe("a read-write lock", () => {
         const allInside = Effect.runSync(Deferred.make<void>())
         const leave = Effect.runSync(Deferred.make<void>())
         const enter = Effect.suspend(() => ++inside === readers ? Deferred.succeed(allInside, undefined) : Effect.void)
-        const read = Effect.flatMap(lock, ({ withRead }) => withRead(Effect.zipRight(enter, Deferred.await(leave))))
+        const read = Effect.flatMap(lock, ({ withRead }) => withRead(Effect.andThen(enter, Deferred.await(leave))))
         const readAll = Effect.forEach(times(readers / services.length), () => read, {
           concurrency: "unbounded",
           discard: true
@@ -189,7 +191,7 @@ describe("a read-write lock", () => {
             waitFor(async () => await waitingFor(writer, key, "readWriteLock") === readers, 20_000)
           )
           const { asked } = yield* Effect.promise(() =>
-            watchAsked(server.url, Effect.zipRight(release, Deferred.await(allInside)))
+            watchAsked(server.url, Effect.andThen(release, Deferred.await(allInside)))
           )
           yield* Deferred.succeed(leave, undefined)
           yield* Effect.promise(() => Promise.all(all))
@@ -210,7 +212,7 @@ describe("a multi-lock of 8 keys", () => {
   it("costs one command to acquire and one to release when all are free", () =>
     withServices(1, async ([service]) => {
       const way = Effect.scoped(Dlock.multi(keys))
-      const { asked } = await watchAsked(server.url, () => service!.runPromise(Effect.repeatN(way, 99)))
+      const { asked } = await watchAsked(server.url, () => service!.runPromise(Effect.repeat(way, { times: 99 })))
       assert.deepStrictEqual(asked, { acquire: 100, leave: 100 })
     }))
 

@@ -1,6 +1,7 @@
 /** What a flight asks of Redis: one command a process and one more, however many callers. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, ManagedRuntime } from "effect"
+import * as Effect from "effect/Effect"
+import * as ManagedRuntime from "effect/ManagedRuntime"
 import { Redis } from "ioredis"
 import { setTimeout as sleep } from "node:timers/promises"
 import { Dlock } from "../../src/index.js"
@@ -86,7 +87,7 @@ describe("a flight", () => {
     withServices(1, async (_, url, [service]) => {
       const { asked } = await watchAsked(
         url,
-        () => service!.runPromise(Effect.repeatN(Dlock.fanout("again", Effect.succeed(1)), 99))
+        () => service!.runPromise(Effect.repeat(Dlock.fanout("again", Effect.succeed(1)), { times: 99 }))
       )
       assert.deepStrictEqual(others(asked), { join: 100, finish: 100 })
     }))

@@ -2,10 +2,11 @@
  * A process that holds many locks, and knows what that costs it. Its argument is JSON, see `HolderOptions`. It says
  * `{ type: "holding" }`, is told to "report", and says `{ type: "report" }` with a `HolderReport`.
  */
+import * as TestEdition from "#test-edition"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
-import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
-import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
 import * as ManagedRuntime from "effect/ManagedRuntime"
 import * as Scope from "effect/Scope"
 import { once } from "node:events"
@@ -37,13 +38,7 @@ const { locks, ttlMillis, url }: HolderOptions = JSON.parse(process.argv[2]!)
 setFlagsFromString("--expose-gc")
 const collectGarbage: () => void = runInNewContext("gc")
 
-/** All of them: those that nobody forked, and what they forked. */
-const countFibers = (fibers: ReadonlyArray<Fiber.RuntimeFiber<unknown, unknown>>): Effect.Effect<number> =>
-  Effect.reduce(
-    fibers,
-    fibers.length,
-    (count, fiber) => Effect.map(Effect.flatMap(fiber.children, countFibers), (below) => count + below)
-  )
+const crowd = TestEdition.crowd()
 
 /** After a moment, so that what has just ended is garbage already. */
 const resources = async () => {
@@ -51,26 +46,29 @@ const resources = async () => {
   for (let i = 0; i < 3; i++) collectGarbage()
   return {
     heap: process.memoryUsage().heapUsed,
-    fibers: await Effect.runPromise(Effect.flatMap(Fiber.roots, countFibers)),
+    fibers: crowd.size(),
     timers: process.getActiveResourcesInfo().filter((type) => type === "Timeout").length
   }
 }
 
-const runtime = ManagedRuntime.make(Dlock.layerRedis({ url, ttl: ttlMillis }))
+const runtime = ManagedRuntime.make(Layer.effect(
+  Dlock.Dlock,
+  crowd.watch(Effect.map(Layer.build(Dlock.layerRedis({ url, ttl: ttlMillis })), Context.get(Dlock.Dlock)))
+))
 const hold = (name: string, count: number, scope: Scope.Scope) =>
   Effect.forEach(Array.from({ length: count }, (_, i) => i), (i) => Dlock.lock(`${name}:${i}`), {
     concurrency: 256,
     discard: true
-  }).pipe(Scope.extend(scope))
-const makeScope = () => Effect.runSync(Scope.make(ExecutionStrategy.parallel))
+  }).pipe(Scope.provide(scope))
+const makeScope = () => Effect.runSync(Scope.make("parallel"))
 
 const warm = makeScope()
-await runtime.runPromise(hold("warm", 1_000, warm))
+await runtime.runPromise(crowd.watch(hold("warm", 1_000, warm)))
 await runtime.runPromise(Scope.close(warm, Exit.void))
 const before = await resources()
 
 const held = makeScope()
-await runtime.runPromise(hold("held", locks, held))
+await runtime.runPromise(crowd.watch(hold("held", locks, held)))
 process.send!({ type: "holding" })
 const delay = monitorEventLoopDelay({ resolution: 1 })
 await sleep(200)

@@ -1,6 +1,11 @@
 /** What holds for `once` and `lock`: who gets in, in which order, and what is left behind. */
+import * as TestEdition from "#test-edition"
 import { assert, describe } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Scope } from "effect"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Scope from "effect/Scope"
 import type { World } from "./world.js"
 import { isFree, newKey, untilFree, untilWaiting } from "./world.js"
 
@@ -15,7 +20,7 @@ export const acquiring = ({ elapse, makeServer, name, test, ttlMillis }: World):
       Effect.gen(function*() {
         const { a, key } = yield* setup
         const scope = yield* Scope.make()
-        const lock = yield* Scope.extend(a.dlock.once(key, { metadata: "me" }), scope)
+        const lock = yield* Scope.provide(a.dlock.once(key, { metadata: "me" }), scope)
         assert.strictEqual(lock.key, key)
         const { holders } = yield* a.dlock.inspect(key)
         assert.deepStrictEqual(holders.map((holder) => [holder.fencingToken, holder.metadata]), [
@@ -50,8 +55,8 @@ export const acquiring = ({ elapse, makeServer, name, test, ttlMillis }: World):
         const { a, b, key, process } = yield* setup
         const c = yield* process
         const scope = yield* Scope.make()
-        const holder = yield* Scope.extend(a.dlock.once(key), scope)
-        const waiter = yield* Effect.fork(b.dlock.lock(key))
+        const holder = yield* Scope.provide(a.dlock.once(key), scope)
+        const waiter = yield* Effect.forkChild(b.dlock.lock(key))
         yield* untilWaiting(a.dlock, key, 1)
         yield* holder.release
         const error = yield* Effect.flip(c.dlock.once(key))
@@ -70,15 +75,15 @@ export const acquiring = ({ elapse, makeServer, name, test, ttlMillis }: World):
           Effect.gen(function*() {
             assert.strictEqual(++inside, 1)
             order.push(i)
-            yield* Effect.yieldNow()
+            yield* Effect.yieldNow
             inside--
           })
-        const first = yield* Effect.fork(a.dlock.withLock(Deferred.await(gate), key))
+        const first = yield* Effect.forkChild(a.dlock.withLock(Deferred.await(gate), key))
         yield* Effect.repeat(a.dlock.inspect(key), { until: (found) => found.holders.length === 1 })
         const fibers: Array<Fiber.Fiber<void, unknown>> = []
         for (let i = 0; i < 12; i++) {
           const service = services[i % 3] ?? a.dlock
-          fibers.push(yield* Effect.fork(service.withLock(enter(i), key)))
+          fibers.push(yield* Effect.forkChild(service.withLock(enter(i), key)))
           yield* untilWaiting(a.dlock, key, i + 1)
         }
         yield* Deferred.succeed(gate, void 0)
@@ -92,7 +97,7 @@ export const acquiring = ({ elapse, makeServer, name, test, ttlMillis }: World):
       Effect.gen(function*() {
         const { a, b, key } = yield* setup
         yield* a.dlock.once(key)
-        const waiter = yield* Effect.fork(Effect.flip(b.dlock.lock(key, { wait: ttlMillis / 5 })))
+        const waiter = yield* Effect.forkChild(Effect.flip(b.dlock.lock(key, { wait: ttlMillis / 5 })))
         yield* untilWaiting(a.dlock, key, 1)
         yield* elapse(0.3)
         const error = yield* Fiber.join(waiter)
@@ -105,9 +110,9 @@ export const acquiring = ({ elapse, makeServer, name, test, ttlMillis }: World):
       Effect.gen(function*() {
         const { a, b, key } = yield* setup
         const holder = yield* a.dlock.once(key)
-        const first = yield* Effect.fork(b.dlock.lock(key))
+        const first = yield* Effect.forkChild(b.dlock.lock(key))
         yield* untilWaiting(a.dlock, key, 1)
-        const second = yield* Effect.fork(b.dlock.lock(key))
+        const second = yield* Effect.forkChild(b.dlock.lock(key))
         yield* untilWaiting(a.dlock, key, 2)
         yield* Fiber.interrupt(first)
         yield* untilWaiting(a.dlock, key, 1)
@@ -120,10 +125,10 @@ export const acquiring = ({ elapse, makeServer, name, test, ttlMillis }: World):
         const { a, b, key } = yield* setup
         for (let round = 0; round < 40; round++) {
           const holder = yield* a.dlock.once(key)
-          const waiter = yield* Effect.fork(b.dlock.withLock(Effect.never, key))
+          const waiter = yield* Effect.forkChild(b.dlock.withLock(Effect.never, key))
           if (round % 2 === 0) yield* untilWaiting(a.dlock, key, 1)
-          const release = yield* Effect.fork(holder.release)
-          for (let i = 0; i < round % 10; i++) yield* Effect.yieldNow()
+          const release = yield* Effect.forkChild(holder.release)
+          for (let i = 0; i < round % 10; i++) yield* Effect.yieldNow
           yield* Fiber.interrupt(waiter)
           yield* Fiber.join(release)
           yield* untilFree(a.dlock, key)
@@ -134,11 +139,11 @@ export const acquiring = ({ elapse, makeServer, name, test, ttlMillis }: World):
       Effect.gen(function*() {
         const { a, b, key } = yield* setup
         yield* a.dlock.once(key)
-        const waiter = yield* Effect.fork(b.dlock.lock(key))
+        const waiter = yield* Effect.forkChild(b.dlock.lock(key))
         yield* untilWaiting(b.dlock, key, 1)
         yield* a.crash
         yield* elapse(1.2)
-        assert.isTrue((yield* Fiber.poll(waiter))._tag === "Some")
+        assert.isTrue((yield* TestEdition.poll(waiter))._tag === "Some")
         yield* Fiber.join(waiter)
       }))
 
@@ -147,9 +152,9 @@ export const acquiring = ({ elapse, makeServer, name, test, ttlMillis }: World):
         const { a, b, key, process } = yield* setup
         const c = yield* process
         const holder = yield* a.dlock.once(key)
-        yield* Effect.fork(b.dlock.lock(key))
+        yield* Effect.forkChild(b.dlock.lock(key))
         yield* untilWaiting(a.dlock, key, 1)
-        const live = yield* Effect.fork(c.dlock.lock(key))
+        const live = yield* Effect.forkChild(c.dlock.lock(key))
         yield* untilWaiting(a.dlock, key, 2)
         yield* b.crash
         yield* holder.release

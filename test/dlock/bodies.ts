@@ -1,7 +1,15 @@
 /** What holds for the effect that runs under a lock, in every form that takes one. */
+import * as Edition from "#edition"
+import * as TestEdition from "#test-edition"
 import { assert, describe } from "@effect/vitest"
-import { Cause, Deferred, Effect, Exit, Fiber, Option } from "effect"
-import type { Dlock, Lock } from "../../src/index.js"
+import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import type { Lock } from "../../src/index.js"
+import { Dlock } from "../../src/index.js"
 import type { World } from "./world.js"
 import { isFree, newKey } from "./world.js"
 
@@ -20,7 +28,7 @@ export const bodies = ({ elapse, makeServer, name, test }: World): void => {
         Effect.scoped(Effect.flatMap(a.dlock.multi([key]), (lock) => lock.guard(body))),
         a.dlock.withMulti(body, [key]),
         semaphore.withPermits(1)(body),
-        Effect.flatten(semaphore.withPermitsIfAvailable(1)(body)),
+        Effect.map(semaphore.withPermitsIfAvailable(1)(body), Option.getOrThrow),
         both.withRead(body),
         both.withWrite(body),
         a.dlock.singleton(key, body)
@@ -32,12 +40,12 @@ export const bodies = ({ elapse, makeServer, name, test }: World): void => {
       Effect.gen(function*() {
         const { forms } = yield* setup
         const gate = yield* Deferred.make<string>()
-        for (const form of forms(Effect.fork(Deferred.await(gate)))) {
+        for (const form of forms(Effect.forkChild(Deferred.await(gate)))) {
           const job = yield* form
-          assert.strictEqual((yield* Effect.yieldNow().pipe(Effect.zipRight(Fiber.poll(job))))._tag, "None")
+          assert.strictEqual((yield* Effect.yieldNow.pipe(Effect.andThen(TestEdition.poll(job))))._tag, "None")
         }
         const jobs = yield* Effect.all(
-          forms(Effect.fork(Effect.fork(Deferred.await(gate)).pipe(Effect.flatMap(Fiber.join))))
+          forms(Effect.forkChild(Effect.forkChild(Deferred.await(gate)).pipe(Effect.flatMap(Fiber.join))))
         )
         yield* Deferred.succeed(gate, "done")
         for (const job of jobs) assert.strictEqual(yield* Fiber.join(job), "done")
@@ -62,7 +70,7 @@ export const bodies = ({ elapse, makeServer, name, test }: World): void => {
         assert.deepStrictEqual(yield* semaphore.withPermitsIfAvailable(2)(isOurs("semaphore")), Option.some("ran"))
         assert.strictEqual(yield* both.withRead(isOurs("readWriteLock")), "ran")
         assert.strictEqual(
-          yield* both.withWrite((lock) => Effect.zipRight(lock.downgrade, isOurs("readWriteLock")(lock))),
+          yield* both.withWrite((lock) => Effect.andThen(lock.downgrade, isOurs("readWriteLock")(lock))),
           "ran"
         )
         const fences = yield* a.dlock.withMulti((lock) => Effect.succeed(lock.fencingTokens), [key, `${key}b`])
@@ -70,14 +78,14 @@ export const bodies = ({ elapse, makeServer, name, test }: World): void => {
         const thrown = yield* Effect.exit(a.dlock.withLock((): Effect.Effect<void> => {
           throw new Error("in the function")
         }, key))
-        assert.isTrue(Exit.isFailure(thrown) && Cause.isDie(thrown.cause))
+        assert.isTrue(Exit.isFailure(thrown) && Cause.hasDies(thrown.cause))
         assert.isTrue(yield* isFree(b.dlock, key))
       }))
 
     test("a lock that its own body releases is lost to it, and the error does not speak of others", () =>
       Effect.gen(function*() {
         const { a, key } = yield* setup
-        const error = yield* Effect.flip(a.dlock.withLock((lock) => Effect.zipRight(lock.release, Effect.never), key))
+        const error = yield* Effect.flip(a.dlock.withLock((lock) => Effect.andThen(lock.release, Effect.never), key))
         assert(error._tag === "LockLostError")
         assert.strictEqual(error.reason, "Released")
         assert.notInclude(error.message, "nother")
@@ -87,7 +95,7 @@ export const bodies = ({ elapse, makeServer, name, test }: World): void => {
     test("withLockIfAvailable runs the effect or does not, never waits, and tells its own failure apart", () =>
       Effect.gen(function*() {
         const { a, b, key } = yield* setup
-        const mustNotRun = Effect.dieMessage("it must not run")
+        const mustNotRun = Effect.die(new Error("it must not run"))
         assert.deepStrictEqual(yield* a.dlock.withLockIfAvailable(Effect.succeed(1), key), Option.some(1))
         const nested = a.dlock.withLockIfAvailable(b.dlock.withLockIfAvailable(mustNotRun, key), key)
         assert.deepStrictEqual(yield* nested, Option.some(Option.none()))
@@ -102,52 +110,46 @@ export const bodies = ({ elapse, makeServer, name, test }: World): void => {
     test("so it does when the lock is lost, and until the fiber ends that asked for the lock", () =>
       Effect.gen(function*() {
         const { a, b, key } = yield* setup
-        const forked = yield* Deferred.make<Fiber.RuntimeFiber<never>>()
+        const forked = yield* Deferred.make<Fiber.Fiber<never>>()
         const over = yield* Deferred.make<void>()
-        const body = Effect.zipRight(
-          Effect.flatMap(Effect.fork(Effect.never), (job) => Deferred.succeed(forked, job)),
+        const body = Effect.andThen(
+          Effect.flatMap(Effect.forkChild(Effect.never), (job) => Deferred.succeed(forked, job)),
           Effect.never
         )
         const lost = yield* Deferred.make<string>()
-        const caller = yield* Effect.fork(
+        const caller = yield* Effect.forkChild(
           Effect.exit(a.dlock.withLock(body, key)).pipe(
             Effect.tap((exit) => Deferred.succeed(lost, Exit.isFailure(exit) ? Cause.pretty(exit.cause) : "")),
-            Effect.zipRight(Deferred.await(over))
+            Effect.andThen(Deferred.await(over))
           )
         )
         const job = yield* Deferred.await(forked)
         assert.strictEqual(yield* b.dlock.forceRelease(key), 1)
         assert.include(yield* Deferred.await(lost), "LockLostError")
-        assert.strictEqual((yield* Fiber.poll(job))._tag, "None")
+        assert.strictEqual((yield* TestEdition.poll(job))._tag, "None")
         yield* Deferred.succeed(over, void 0)
         yield* Fiber.join(caller)
-        assert.isTrue(Exit.isInterrupted(yield* Fiber.await(job)))
+        assert.isTrue(Exit.hasInterrupts(yield* Fiber.await(job)))
       }))
 
     test("a body that fails by itself after its lock was lost: the loss comes first, and its own failure is kept", () =>
       Effect.gen(function*() {
         const { b, forms, key } = yield* setup
         const kinds = ["lock", "semaphore", "readWriteLock"] as const
-        for (const own of [Effect.fail("own"), Effect.dieMessage("own")]) {
+        for (const own of [Effect.fail("own"), Effect.die(new Error("own"))]) {
           const body = Effect.forEach(kinds, (kind) => Effect.orDie(b.dlock.forceRelease(key, kind))).pipe(
-            Effect.zipRight(elapse(0.1)),
-            Effect.zipRight(own),
+            Effect.andThen(elapse(0.1)),
+            Effect.andThen(own),
             Effect.uninterruptible
           )
           // The loss of its lock is a singleton's own business.
           for (const form of forms(body).slice(0, -1)) {
             const cause = yield* Effect.flip(Effect.sandbox(form))
-            const told = yield* Effect.flip(
-              Effect.catchTag(
-                Effect.failCause(cause as Cause.Cause<Dlock.LockLostError>),
-                "LockLostError",
-                (lost) => Effect.fail(lost.reason)
-              )
-            )
-            assert.strictEqual(told, "Revoked")
-            const [, ...others] = [...Cause.failures(cause), ...Cause.defects(cause)]
+            const [lost, ...others] = Edition.errorsIn(cause)
+            assert(lost instanceof Dlock.LockLostError)
+            assert.strictEqual(lost.reason, "Revoked")
             assert.deepStrictEqual(others.map((one) => one instanceof Error ? one.message : one), ["own"])
-            assert.isFalse(Cause.isInterrupted(cause))
+            assert.isFalse(Cause.hasInterrupts(cause))
           }
         }
       }))

@@ -1,6 +1,11 @@
 /** What a person is told: by an error that is printed or logged, and by a handle that is. */
+import * as TestEdition from "#test-edition"
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Duration, Effect, Exit, Logger, LogLevel, Scope } from "effect"
+import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Scope from "effect/Scope"
 import * as fs from "node:fs"
 import { inspect } from "node:util"
 import { Dlock, DlockError } from "../../src/index.js"
@@ -49,12 +54,12 @@ const calls: Record<string, Effect.Effect<unknown, unknown, Dlock.Dlock | Scope.
 /** Somebody else has it, in every way. */
 const heldElsewhere = Effect.gen(function*() {
   const scope = yield* Effect.acquireRelease(Scope.make(), (scope) => Scope.close(scope, Exit.void))
-  yield* Scope.extend(Dlock.once("held", { metadata: "host-1" }), scope)
-  yield* Scope.extend(Effect.flatMap(Dlock.readWriteLock("held"), (both) => both.write), scope)
+  yield* Scope.provide(Dlock.once("held", { metadata: "host-1" }), scope)
+  yield* Scope.provide(Effect.flatMap(Dlock.readWriteLock("held"), (both) => both.write), scope)
 })
 
 const run = <A, E>(effect: Effect.Effect<A, E, Dlock.Dlock | Scope.Scope>): Effect.Effect<A, unknown> =>
-  Effect.zipRight(heldElsewhere, effect).pipe(Effect.scoped, Effect.provide(Dlock.layerMemory))
+  Effect.andThen(heldElsewhere, effect).pipe(Effect.scoped, Effect.provide(Dlock.layerMemory))
 
 describe("an error shows the line of the call that it comes from, and no line of this library", () => {
   for (const [name, call] of Object.entries(calls)) {
@@ -99,7 +104,7 @@ describe("what an error shows", () => {
       })
       assert.match(Cause.pretty(yield* causeOf(charge())), /at Dlock\.once \(.*\n {4}at charge \(.*errors\.test\.ts/)
       const down = Dlock.layerRedis({ url: "redis://127.0.0.1:1", commandTimeout: 50 })
-      const cause = yield* causeOf(charge().pipe(Effect.provide(down), Logger.withMinimumLogLevel(LogLevel.None)))
+      const cause = yield* causeOf(charge().pipe(Effect.provide(down), TestEdition.silent))
       assert.match(Cause.pretty(cause), /^BackendError.*\n {4}at Dlock\.once \(.*\n {4}at charge \(.*errors\.test\.ts/)
       assert.lengthOf(framesOf(inspect(Cause.squash(cause))), 1, "nor have the causes frames of this library")
     }).pipe(run))
@@ -125,13 +130,13 @@ describe("what an error shows", () => {
       }
       const call = Effect.suspend(() => Effect.scoped(Dlock.once("busy")))
       const started = performance.now()
-      yield* Effect.repeatN(call, 5_000)
+      yield* Effect.repeat(call, { times: 5_000 })
       const millis = performance.now() - started
       const busy = looked
       yield* Effect.sleep(20)
       yield* call
       looked = 0
-      for (let i = 0; i < 10; i++) yield* Effect.zipRight(call, Effect.sleep(2))
+      for (let i = 0; i < 10; i++) yield* Effect.andThen(call, Effect.sleep(2))
       Error.captureStackTrace = captureStackTrace
       // What was left, what has come since it was last filled, and one for each millisecond.
       assert.isAtMost(busy, 200 + millis)
@@ -171,10 +176,7 @@ describe("logged as a value, an error tells its message first", () => {
           assert.deepStrictEqual(fields["cause"], { name, message })
         }
         const written: Array<string> = []
-        const logger = Logger.map(Logger.jsonLogger, (line) => void written.push(line))
-        yield* Effect.logError("it failed", { error }).pipe(
-          Effect.provide(Logger.replace(Logger.defaultLogger, logger))
-        )
+        yield* Effect.logError("it failed", { error }).pipe(TestEdition.loggedAsJson((line) => void written.push(line)))
         assert.include(written[0], JSON.stringify(error.message))
       }))
   }
@@ -194,7 +196,7 @@ describe("a message", () => {
   it.live("of several keys names each that stood in the way, and says once what to do", () =>
     Effect.gen(function*() {
       const scope = yield* Scope.make()
-      yield* Scope.extend(Dlock.once("too"), scope)
+      yield* Scope.provide(Dlock.once("too"), scope)
       const { message } = Cause.squash(yield* causeOf(Dlock.multi("free", "held", "too"))) as Error
       assert.match(
         message,

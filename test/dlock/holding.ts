@@ -1,6 +1,14 @@
 /** What holds for a lock that is held: renewal, loss, release, fencing; and for the effect that runs under it. */
+import * as TestEdition from "#test-edition"
 import { assert, describe } from "@effect/vitest"
-import { Cause, Deferred, Duration, Effect, Exit, Fiber, Option, Scope } from "effect"
+import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as Scope from "effect/Scope"
 import { inspect } from "node:util"
 import type { Dlock } from "../../src/index.js"
 import type { World } from "./world.js"
@@ -13,7 +21,7 @@ export const holding = ({ elapse, makeServer, name, test, ttlMillis }: World): v
       return { key: yield* newKey, a: yield* process, b: yield* process }
     })
     const lostReason = (exit: Exit.Exit<unknown, unknown>): unknown => {
-      const error = Exit.isFailure(exit) ? Option.getOrUndefined(Cause.failureOption(exit.cause)) : undefined
+      const error = Exit.isFailure(exit) ? Option.getOrUndefined(Cause.findErrorOption(exit.cause)) : undefined
       return error !== null && typeof error === "object" && "reason" in error ? error.reason : error
     }
 
@@ -33,10 +41,10 @@ export const holding = ({ elapse, makeServer, name, test, ttlMillis }: World): v
         ]
         for (const [form, kind] of forms) {
           const passedOn = kind === "lock" ? Effect.scoped(Effect.asVoid(b.dlock.once(key))) : Effect.void
-          const meanwhile = Effect.orDie(Effect.zipRight(a.lose(key, kind), passedOn))
+          const meanwhile = Effect.orDie(Effect.andThen(a.lose(key, kind), passedOn))
           const succeeds = yield* Effect.exit(form(Effect.as(meanwhile, "done")))
           assert.strictEqual(lostReason(succeeds), "Superseded")
-          const dies = yield* Effect.exit(form(Effect.zipRight(meanwhile, Effect.die("own"))))
+          const dies = yield* Effect.exit(form(Effect.andThen(meanwhile, Effect.die("own"))))
           assert(Exit.isFailure(dies))
           assert.include(Cause.pretty(dies.cause), "own")
           assert.include(Cause.pretty(dies.cause), "LockLostError")
@@ -48,10 +56,10 @@ export const holding = ({ elapse, makeServer, name, test, ttlMillis }: World): v
         const { a, key } = yield* setup
         const lock = yield* a.dlock.once(key)
         yield* lock.extend(ttlMillis * 12)
-        const lost = yield* Effect.fork(Effect.flip(lock.lost))
+        const lost = yield* Effect.forkChild(Effect.flip(lock.lost))
         yield* a.lose(key)
         yield* elapse(1)
-        assert.isTrue(Option.isSome(yield* Fiber.poll(lost)))
+        assert.isTrue(Option.isSome(yield* TestEdition.poll(lost)))
         assert.strictEqual((yield* Fiber.join(lost)).reason, "Superseded")
       }))
 
@@ -86,8 +94,8 @@ export const holding = ({ elapse, makeServer, name, test, ttlMillis }: World): v
         const { a, b, key } = yield* setup
         const lock = yield* a.dlock.once(key, { renew: false })
         const told: Array<string> = []
-        yield* Effect.fork(Effect.catchAll(lock.lost, () => Effect.sync(() => told.push("lost"))))
-        const next = yield* Effect.fork(Effect.tap(b.dlock.lock(key), () => Effect.sync(() => told.push("next"))))
+        yield* Effect.forkChild(Effect.catch(lock.lost, () => Effect.sync(() => told.push("lost"))))
+        const next = yield* Effect.forkChild(Effect.tap(b.dlock.lock(key), () => Effect.sync(() => told.push("next"))))
         yield* elapse(1.2)
         yield* Fiber.join(next)
         assert.deepStrictEqual(told, ["lost", "next"])
@@ -99,7 +107,7 @@ export const holding = ({ elapse, makeServer, name, test, ttlMillis }: World): v
       Effect.gen(function*() {
         const { a, b, key } = yield* setup
         const holder = yield* a.dlock.once(key)
-        const waiter = yield* Effect.fork(b.dlock.lock(key, { renew: false }))
+        const waiter = yield* Effect.forkChild(b.dlock.lock(key, { renew: false }))
         yield* untilWaiting(a.dlock, key, 1)
         yield* elapse(0.2)
         yield* holder.release
@@ -133,7 +141,7 @@ export const holding = ({ elapse, makeServer, name, test, ttlMillis }: World): v
       Effect.gen(function*() {
         const { a, b, key } = yield* setup
         const scope = yield* Scope.make()
-        const lock = yield* Scope.extend(a.dlock.once(key), scope)
+        const lock = yield* Scope.provide(a.dlock.once(key), scope)
         yield* lock.release
         const next = yield* b.dlock.once(key)
         yield* lock.release
@@ -161,10 +169,10 @@ export const holding = ({ elapse, makeServer, name, test, ttlMillis }: World): v
         const { a, b, key } = yield* setup
         const inside = yield* Deferred.make<void>()
         const interrupted = yield* Deferred.make<void>()
-        const body = Effect.zipRight(Deferred.succeed(inside, void 0), Effect.never).pipe(
+        const body = Effect.andThen(Deferred.succeed(inside, void 0), Effect.never).pipe(
           Effect.onInterrupt(() => Deferred.succeed(interrupted, void 0))
         )
-        const holder = yield* Effect.fork(Effect.exit(a.dlock.withLock(body, key)))
+        const holder = yield* Effect.forkChild(Effect.exit(a.dlock.withLock(body, key)))
         yield* Deferred.await(inside)
         assert.strictEqual(yield* b.dlock.forceRelease(key), 1)
         yield* Deferred.await(interrupted)
@@ -179,17 +187,17 @@ export const holding = ({ elapse, makeServer, name, test, ttlMillis }: World): v
         const { a, b, key } = yield* setup
         const order: Array<string> = []
         const inside = yield* Deferred.make<void>()
-        const holder = yield* Effect.fork(
+        const holder = yield* Effect.forkChild(
           a.dlock.withLock(
-            Effect.zipRight(Deferred.succeed(inside, void 0), Effect.never).pipe(
-              Effect.ensuring(Effect.repeatN(Effect.yieldNow(), 50)),
+            Effect.andThen(Deferred.succeed(inside, void 0), Effect.never).pipe(
+              Effect.ensuring(Effect.repeat(Effect.yieldNow, { times: 50 })),
               Effect.ensuring(Effect.sync(() => order.push("first has ended")))
             ),
             key
           )
         )
         yield* Deferred.await(inside)
-        const next = yield* Effect.fork(b.dlock.withLock(Effect.sync(() => order.push("second")), key))
+        const next = yield* Effect.forkChild(b.dlock.withLock(Effect.sync(() => order.push("second")), key))
         yield* untilWaiting(b.dlock, key, 1)
         assert.strictEqual(yield* b.dlock.askRelease(key), 1)
         const error = yield* Effect.flip(Fiber.join(holder))
@@ -224,12 +232,12 @@ export const holding = ({ elapse, makeServer, name, test, ttlMillis }: World): v
         assert.isTrue(yield* isFree(a.dlock, key))
         assert.strictEqual(yield* Effect.flip(a.dlock.withLock(Effect.fail("no"), key)), "no")
         assert.isTrue(yield* isFree(a.dlock, key))
-        const died = yield* Effect.exit(a.dlock.withLock(Effect.dieMessage("bug"), key))
-        assert.isTrue(Exit.isFailure(died) && Cause.isDie(died.cause))
+        const died = yield* Effect.exit(a.dlock.withLock(Effect.die(new Error("bug")), key))
+        assert.isTrue(Exit.isFailure(died) && Cause.hasDies(died.cause))
         assert.isTrue(yield* isFree(a.dlock, key))
         const inside = yield* Deferred.make<void>()
-        const fiber = yield* Effect.fork(
-          a.dlock.withLock(Effect.zipRight(Deferred.succeed(inside, void 0), Effect.never), key)
+        const fiber = yield* Effect.forkChild(
+          a.dlock.withLock(Effect.andThen(Deferred.succeed(inside, void 0), Effect.never), key)
         )
         yield* Deferred.await(inside)
         yield* Fiber.interrupt(fiber)
@@ -249,11 +257,11 @@ export const holding = ({ elapse, makeServer, name, test, ttlMillis }: World): v
         const inside = yield* Deferred.make<void>()
         const gate = yield* Deferred.make<void>()
         let ended = false
-        const body = Effect.zipRight(Deferred.succeed(inside, void 0), Deferred.await(gate)).pipe(
-          Effect.zipRight(Effect.sync(() => ended = true)),
+        const body = Effect.andThen(Deferred.succeed(inside, void 0), Deferred.await(gate)).pipe(
+          Effect.andThen(Effect.sync(() => ended = true)),
           Effect.uninterruptible
         )
-        const holder = yield* Effect.fork(Effect.exit(a.dlock.withLock(body, key, { maxHold: ttlMillis / 2 })))
+        const holder = yield* Effect.forkChild(Effect.exit(a.dlock.withLock(body, key, { maxHold: ttlMillis / 2 })))
         yield* Deferred.await(inside)
         yield* elapse(1)
         yield* untilFree(b.dlock, key)
@@ -278,7 +286,7 @@ export const holding = ({ elapse, makeServer, name, test, ttlMillis }: World): v
         const { a, b, key } = yield* setup
         yield* a.dlock.once(key)
         for (const wait of [1, 9]) {
-          const waiter = yield* Effect.fork(Effect.flip(b.dlock.lock(key, { wait })))
+          const waiter = yield* Effect.forkChild(Effect.flip(b.dlock.lock(key, { wait })))
           yield* elapse(0.1)
           const error = yield* Fiber.join(waiter)
           assert.strictEqual(error._tag === "LockAcquisitionError" ? error.reason : error._tag, "Timeout")
@@ -296,8 +304,8 @@ export const holding = ({ elapse, makeServer, name, test, ttlMillis }: World): v
       Effect.gen(function*() {
         const { a, key } = yield* setup
         const lock = yield* a.dlock.once(key)
-        const fiber = yield* Effect.fork(Effect.exit(lock.guard(Effect.never)))
-        yield* Effect.yieldNow()
+        const fiber = yield* Effect.forkChild(Effect.exit(lock.guard(Effect.never)))
+        yield* Effect.yieldNow
         yield* lock.release
         assert.isTrue(Exit.isFailure(yield* Fiber.join(fiber)))
       }))
@@ -319,7 +327,7 @@ export const holding = ({ elapse, makeServer, name, test, ttlMillis }: World): v
         ]
         for (const options of bad) {
           const exit = yield* Effect.exit(a.dlock.lock(key, options))
-          assert.isTrue(Exit.isFailure(exit) && Cause.isDie(exit.cause))
+          assert.isTrue(Exit.isFailure(exit) && Cause.hasDies(exit.cause))
           assert.include(Exit.isFailure(exit) ? Cause.pretty(exit.cause) : "", Object.keys(options)[0] ?? "?")
         }
       }))

@@ -1,6 +1,10 @@
 /** What is kept of locks that were released before their scope closes: nothing. */
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Scope } from "effect"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Scope from "effect/Scope"
 import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
 import type { Lock } from "../../src/index.js"
@@ -10,7 +14,7 @@ import { Dlock } from "../../src/index.js"
 setFlagsFromString("--expose-gc")
 const collectGarbage: () => void = runInNewContext("gc")
 
-const heapUsed = Effect.zipRight(
+const heapUsed = Effect.andThen(
   Effect.promise(() => new Promise<void>((resolve) => setImmediate(resolve))),
   Effect.sync(() => {
     collectGarbage()
@@ -34,18 +38,18 @@ describe("a lock that is released before its scope closes", () => {
         const round = Effect.flatMap(take, (lock) => lock.release)
         const times = 5_000
         const grown: Array<number> = []
-        yield* Effect.repeatN(round, times)
+        yield* Effect.repeat(round, { times: times })
         // What the compiler keeps comes now and then, and what a lock keeps comes with each: in every round.
         while (grown.length < 10 && !(Math.min(...grown) / times < 10)) {
           const before = yield* heapUsed
-          yield* Effect.repeatN(round, times)
+          yield* Effect.repeat(round, { times: times })
           grown.push((yield* heapUsed) - before)
         }
         assert.isBelow(Math.min(...grown) / times, 10, "bytes for each")
       }).pipe(Effect.scoped, Effect.provide(Dlock.layerMemory)), 60_000)
   }
 
-  it.scopedLive("is released in the order of finalizers: what came later goes first", () =>
+  it.live("is released in the order of finalizers: what came later goes first", () =>
     Effect.gen(function*() {
       const order: Array<string> = []
       const scope = yield* Scope.make()
@@ -65,19 +69,19 @@ describe("a lock that is released before its scope closes", () => {
         yield* Dlock.once("c")
         yield* note("first")
         yield* b.release
-      }).pipe(Scope.extend(scope))
+      }).pipe(Scope.provide(scope))
       yield* Scope.close(scope, Exit.void)
       assert.deepStrictEqual(order, ["first: b", "second: bc", "last: abc"])
     }).pipe(Effect.provide(Dlock.layerMemory)))
 
-  it.scopedLive("is released at once when its scope has closed before it was granted", () =>
+  it.live("is released at once when its scope has closed before it was granted", () =>
     Effect.gen(function*() {
       const scope = yield* Scope.make()
       const holder = yield* Scope.make()
-      yield* Scope.extend(Dlock.once("k"), holder)
+      yield* Scope.provide(Dlock.once("k"), holder)
       const waiting = yield* Deferred.make<void>()
-      const late = yield* Effect.fork(
-        Effect.zipRight(Deferred.succeed(waiting, void 0), Scope.extend(Dlock.lock("k"), scope))
+      const late = yield* Effect.forkChild(
+        Effect.andThen(Deferred.succeed(waiting, void 0), Scope.provide(Dlock.lock("k"), scope))
       )
       yield* Deferred.await(waiting)
       yield* Effect.repeat(Dlock.inspect("k"), { until: (found) => found.waiting === 1 })

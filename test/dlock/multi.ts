@@ -1,6 +1,12 @@
 /** What holds for several keys at once. */
 import { assert, describe } from "@effect/vitest"
-import { Cause, Deferred, Duration, Effect, Exit, Fiber, Scope } from "effect"
+import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Scope from "effect/Scope"
 import type { World } from "./world.js"
 import { isFree, newKey, untilFree, untilWaiting } from "./world.js"
 
@@ -66,14 +72,14 @@ export const multi = ({ elapse, makeServer, name, test, ttlMillis }: World): voi
         const order: Array<string> = []
         const gates = yield* Effect.all([Deferred.make<void>(), Deferred.make<void>()])
         const held = yield* Effect.all([
-          Effect.fork(a.dlock.withLock(Deferred.await(gates[0]), x)),
-          Effect.fork(a.dlock.withLock(Deferred.await(gates[1]), z))
+          Effect.forkChild(a.dlock.withLock(Deferred.await(gates[0]), x)),
+          Effect.forkChild(a.dlock.withLock(Deferred.await(gates[1]), z))
         ])
         yield* Effect.repeat(a.dlock.inspect(x), { until: (found) => found.holders.length === 1 })
         yield* Effect.repeat(a.dlock.inspect(z), { until: (found) => found.holders.length === 1 })
-        const all = yield* Effect.fork(b.dlock.withMulti(Effect.sync(() => order.push("all")), keys))
+        const all = yield* Effect.forkChild(b.dlock.withMulti(Effect.sync(() => order.push("all")), keys))
         yield* untilWaiting(a.dlock, x, 1)
-        const single = yield* Effect.fork(a.dlock.withLock(Effect.sync(() => order.push("x")), x))
+        const single = yield* Effect.forkChild(a.dlock.withLock(Effect.sync(() => order.push("x")), x))
         yield* untilWaiting(a.dlock, x, 2)
         yield* Deferred.succeed(gates[0], void 0)
         yield* untilWaiting(a.dlock, z, 1)
@@ -91,7 +97,7 @@ export const multi = ({ elapse, makeServer, name, test, ttlMillis }: World): voi
         const { a, b, keys } = yield* setup
         const [x = "", y = "", z = ""] = keys
         yield* a.dlock.once(z, { metadata: "holder of z" })
-        const fiber = yield* Effect.fork(
+        const fiber = yield* Effect.forkChild(
           Effect.flip(b.dlock.withMulti(Effect.void, keys, { wait: ttlMillis / 5 }))
         )
         yield* untilWaiting(a.dlock, z, 1)
@@ -110,7 +116,7 @@ export const multi = ({ elapse, makeServer, name, test, ttlMillis }: World): voi
         const { a, b, keys } = yield* setup
         const [x = "", y = "", z = ""] = keys
         yield* a.dlock.once(z)
-        const fiber = yield* Effect.fork(b.dlock.withMulti(Effect.void, keys))
+        const fiber = yield* Effect.forkChild(b.dlock.withMulti(Effect.void, keys))
         yield* untilWaiting(a.dlock, z, 1)
         yield* Fiber.interrupt(fiber)
         yield* untilWaiting(a.dlock, z, 0)
@@ -122,7 +128,7 @@ export const multi = ({ elapse, makeServer, name, test, ttlMillis }: World): voi
         const { a, b, keys } = yield* setup
         let runs = 0
         const run = (dlock: typeof a.dlock, given: ReadonlyArray<string>) =>
-          dlock.withMulti(Effect.zipRight(Effect.sync(() => runs++), Effect.yieldNow()), given)
+          dlock.withMulti(Effect.andThen(Effect.sync(() => runs++), Effect.yieldNow), given)
         yield* Effect.forEach(
           Array.from({ length: 20 }, (_, i) => i),
           (i) => run(i % 2 ? a.dlock : b.dlock, i % 3 ? keys : [...keys].reverse()),
@@ -148,7 +154,7 @@ export const multi = ({ elapse, makeServer, name, test, ttlMillis }: World): voi
       Effect.gen(function*() {
         const { a, b, keys } = yield* setup
         const [x = "", y = "", z = ""] = keys
-        const fiber = yield* Effect.fork(Effect.flip(a.dlock.withMulti(Effect.never, keys)))
+        const fiber = yield* Effect.forkChild(Effect.flip(a.dlock.withMulti(Effect.never, keys)))
         yield* Effect.repeat(b.dlock.inspect(x), { until: (found) => found.holders.length === 1 })
         assert.strictEqual(yield* b.dlock.forceRelease(y), 1)
         const error = yield* Fiber.join(fiber)
@@ -163,7 +169,7 @@ export const multi = ({ elapse, makeServer, name, test, ttlMillis }: World): voi
         const { a, b, keys } = yield* setup
         const [x = "", y = "", z = ""] = keys
         const first = yield* b.dlock.once(y)
-        const fiber = yield* Effect.fork(Effect.flip(a.dlock.withMulti(Effect.never, keys)))
+        const fiber = yield* Effect.forkChild(Effect.flip(a.dlock.withMulti(Effect.never, keys)))
         yield* untilWaiting(b.dlock, y, 1)
         yield* first.release
         yield* Effect.repeat(b.dlock.inspect(z), { until: (found) => found.holders.length === 1 })
@@ -178,7 +184,7 @@ export const multi = ({ elapse, makeServer, name, test, ttlMillis }: World): voi
       Effect.gen(function*() {
         const { a, b, keys } = yield* setup
         const scope = yield* Scope.make()
-        yield* Scope.extend(a.dlock.multi(keys), scope)
+        yield* Scope.provide(a.dlock.multi(keys), scope)
         yield* elapse(2.5)
         for (const key of keys) assert.strictEqual((yield* b.dlock.inspect(key)).holders.length, 1)
         yield* a.crash

@@ -1,6 +1,14 @@
 /** Options of the layers: what they are by default, and those that can only be a mistake. */
+import * as TestEdition from "#test-edition"
 import { assert, describe, it } from "@effect/vitest"
-import { Cause, Config, ConfigProvider, Context, Duration, Effect, Exit, Layer, Redacted } from "effect"
+import * as Cause from "effect/Cause"
+import * as Config from "effect/Config"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Redacted from "effect/Redacted"
 import { inject } from "vitest"
 import { Dlock, RedisLayer } from "../../src/index.js"
 import * as Assembly from "../../src/internal/dlock.js"
@@ -35,7 +43,7 @@ const watched = (options: Dlock.Options = {}) =>
   })
 
 describe("by default", () => {
-  it.scoped("a lease and the liveness of a waiter last 10 seconds", () =>
+  it.effect("a lease and the liveness of a waiter last 10 seconds", () =>
     Effect.gen(function*() {
       const { acquires, dlock } = yield* watched()
       yield* dlock.once("k")
@@ -43,7 +51,7 @@ describe("by default", () => {
     }))
 
   for (const [retention, millis] of [[undefined, 15_000], [1_000, 15_000], [60_000, 60_000]] as const) {
-    it.scoped(`an outcome stays for 15 seconds, or fanout.retention when that is longer: ${retention}`, () =>
+    it.effect(`an outcome stays for 15 seconds, or fanout.retention when that is longer: ${retention}`, () =>
       Effect.gen(function*() {
         const { dlock, finishes } = yield* watched({ fanout: { retention } })
         yield* dlock.fanout("id", Effect.succeed(1))
@@ -51,7 +59,7 @@ describe("by default", () => {
       }))
   }
 
-  it.scoped("an outcome of 1 MiB is shared, and one of a byte more is not", () =>
+  it.effect("an outcome of 1 MiB is shared, and one of a byte more is not", () =>
     Effect.gen(function*() {
       const { dlock, finishes } = yield* watched()
       const bytes = 2 ** 20
@@ -72,13 +80,13 @@ const mistakes: Record<string, ReadonlyArray<unknown>> = {
 
 describe("an option of a layer that can only be a mistake", () => {
   for (const [name, values] of Object.entries(mistakes)) {
-    it.scoped(`dies, and the message names it: ${name}`, () =>
+    it.effect(`dies, and the message names it: ${name}`, () =>
       Effect.forEach(values, (value) =>
         Effect.gen(function*() {
           const options = { [name]: value } as Dlock.Options
           const exit = yield* Effect.exit(Layer.build(Dlock.layerRedis({ ...options, url: inject("redisUrl") })))
           assert(Exit.isFailure(exit))
-          assert(Cause.isDie(exit.cause))
+          assert(Cause.hasDies(exit.cause))
           assert.include(String(Cause.squash(exit.cause)), `\`${name}\``)
         })))
   }
@@ -103,15 +111,20 @@ describe("an option of a layer that can only be a mistake", () => {
       ["that is not a string", 6379]
     ] as const
   ) {
-    it.scoped(`dies, and the message names it and repeats nothing of it: a url ${what}`, () =>
+    it.effect(`dies, and the message names it and repeats nothing of it: a url ${what}`, () =>
       Effect.gen(function*() {
         for (const given of [url, Redacted.make(url)]) {
           // SAFETY: the type does not have all of them, but a program may say them all the same.
           const options = { url: given } as RedisLayer.Options
-          for (const layer of [Layer.discard(RedisLayer.layer(options)), Layer.discard(Dlock.layerRedis(options))]) {
+          for (
+            const layer of [
+              Layer.provide(Layer.empty, RedisLayer.layer(options)),
+              Layer.provide(Layer.empty, Dlock.layerRedis(options))
+            ]
+          ) {
             const exit = yield* Effect.exit(Layer.build(layer))
             assert(Exit.isFailure(exit))
-            assert(Cause.isDie(exit.cause))
+            assert(Cause.hasDies(exit.cause))
             const said = String(Cause.squash(exit.cause))
             assert.include(said, "`url`")
             assert.notInclude(said, secret)
@@ -121,7 +134,7 @@ describe("an option of a layer that can only be a mistake", () => {
       }))
   }
 
-  it.scoped("dies, and the message names it: db and port", () =>
+  it.effect("dies, and the message names it: db and port", () =>
     Effect.gen(function*() {
       const options: ReadonlyArray<RedisLayer.Options> = [
         ...[NaN, -1, 1.5].map((db) => ({ db })),
@@ -130,7 +143,7 @@ describe("an option of a layer that can only be a mistake", () => {
       for (const option of options) {
         const exit = yield* Effect.exit(Layer.build(RedisLayer.layer({ lazyConnect: true, ...option })))
         assert(Exit.isFailure(exit))
-        assert(Cause.isDie(exit.cause))
+        assert(Cause.hasDies(exit.cause))
         assert.include(String(Cause.squash(exit.cause)), `\`${Object.keys(option)[0]}\``)
       }
     }))
@@ -145,7 +158,7 @@ describe("a url is taken", () => {
       ["redis://localhost?db=3", { host: "localhost", db: 3 }]
     ] as const
   ) {
-    it.scoped(url, () =>
+    it.effect(url, () =>
       Effect.gen(function*() {
         const context = yield* Layer.build(RedisLayer.layer({ url, lazyConnect: true }))
         const { options } = Context.get(context, RedisLayer.Redis).client
@@ -161,15 +174,15 @@ describe("layers", () => {
       assert.isAtMost(Duration.toMillis(yield* remaining), 1_000)
     }).pipe(Effect.scoped, Effect.provide(Dlock.layerMemoryOptions({ ttl: "1 second" }))))
 
-  it.scopedLive("layerRedisConfig takes all options of layerRedis from Config, and says which is missing", () =>
+  it.live("layerRedisConfig takes all options of layerRedis from Config, and says which is missing", () =>
     Effect.gen(function*() {
       const layer = Dlock.layerRedisConfig({
-        url: Config.redacted("REDIS_URL"),
-        ttl: Config.duration("TTL"),
-        prefix: Config.string("PREFIX")
+        url: Config.Redacted("REDIS_URL"),
+        ttl: Config.Duration("TTL"),
+        prefix: Config.String("PREFIX")
       })
       const configured = (entries: ReadonlyArray<readonly [string, string]>) =>
-        Layer.provide(layer, Layer.setConfigProvider(ConfigProvider.fromMap(new Map(entries))))
+        Layer.provide(layer, TestEdition.configured(Object.fromEntries(entries)))
       const context = yield* Layer.build(
         configured([["REDIS_URL", inject("redisUrl")], ["TTL", "2 seconds"], ["PREFIX", "configured"]])
       )

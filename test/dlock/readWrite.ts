@@ -1,6 +1,10 @@
 /** What holds for read-write locks. */
 import { assert, describe } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Scope } from "effect"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Scope from "effect/Scope"
 import type { World } from "./world.js"
 import { newKey, untilFree, untilWaiting } from "./world.js"
 
@@ -27,7 +31,7 @@ export const readWrite = ({ elapse, makeServer, name, test }: World): void => {
             together = Math.max(together, readers)
             assert.strictEqual(writers, 0)
           }),
-          () => Effect.repeatN(Effect.yieldNow(), 20),
+          () => Effect.repeat(Effect.yieldNow, { times: 20 }),
           () => Effect.sync(() => readers--)
         )
         const write = Effect.acquireUseRelease(
@@ -35,7 +39,7 @@ export const readWrite = ({ elapse, makeServer, name, test }: World): void => {
             writers++
             assert.deepStrictEqual([readers, writers], [0, 1])
           }),
-          () => Effect.repeatN(Effect.yieldNow(), 5),
+          () => Effect.repeat(Effect.yieldNow, { times: 5 }),
           () => Effect.sync(() => writers--)
         )
         yield* Effect.forEach(
@@ -72,17 +76,17 @@ export const readWrite = ({ elapse, makeServer, name, test }: World): void => {
         const { a, key, one, two } = yield* setup
         const order: Array<string> = []
         const gate = yield* Deferred.make<void>()
-        const reader = yield* Effect.fork(one.withRead(Deferred.await(gate)))
+        const reader = yield* Effect.forkChild(one.withRead(Deferred.await(gate)))
         yield* Effect.repeat(a.dlock.inspect(key, kind), { until: (found) => found.readers.length === 1 })
-        const writer = yield* Effect.fork(two.withWrite(Effect.sync(() => order.push("writer"))))
+        const writer = yield* Effect.forkChild(two.withWrite(Effect.sync(() => order.push("writer"))))
         yield* untilWaiting(a.dlock, key, 1, kind)
         const meet = yield* Deferred.make<void>()
         // Each waits for the other inside: they must be in at the same time.
-        const first = yield* Effect.fork(
-          one.withRead(Effect.zipRight(Effect.sync(() => order.push("reader")), Deferred.await(meet)))
+        const first = yield* Effect.forkChild(
+          one.withRead(Effect.andThen(Effect.sync(() => order.push("reader")), Deferred.await(meet)))
         )
         yield* untilWaiting(a.dlock, key, 2, kind)
-        const second = yield* Effect.fork(two.withRead(Deferred.succeed(meet, void 0)))
+        const second = yield* Effect.forkChild(two.withRead(Deferred.succeed(meet, void 0)))
         yield* untilWaiting(a.dlock, key, 3, kind)
         assert.deepStrictEqual(order, [])
         yield* Deferred.succeed(gate, void 0)
@@ -95,10 +99,10 @@ export const readWrite = ({ elapse, makeServer, name, test }: World): void => {
       Effect.gen(function*() {
         const { a, key, one, two } = yield* setup
         const scope = yield* Scope.make()
-        const lock = yield* Scope.extend(one.write, scope)
-        const reader = yield* Effect.fork(two.withRead(Effect.succeed("read")))
+        const lock = yield* Scope.provide(one.write, scope)
+        const reader = yield* Effect.forkChild(two.withRead(Effect.succeed("read")))
         yield* untilWaiting(a.dlock, key, 1, kind)
-        const writer = yield* Effect.fork(two.withWrite(Effect.succeed("wrote")))
+        const writer = yield* Effect.forkChild(two.withWrite(Effect.succeed("wrote")))
         yield* untilWaiting(a.dlock, key, 2, kind)
         yield* lock.downgrade
         assert.strictEqual(yield* Fiber.join(reader), "read")

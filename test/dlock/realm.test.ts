@@ -1,6 +1,9 @@
 /** Self-deadlock through the options and the layers of a service. */
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Layer, Schedule } from "effect"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Schedule from "effect/Schedule"
 import { inject } from "vitest"
 import { Dlock } from "../../src/index.js"
 import * as Assembly from "../../src/internal/dlock.js"
@@ -21,7 +24,7 @@ for (const [name, makeServer] of [["memory", inMemory], ["Redis", Effect.succeed
     const reasonOf = (error: object): unknown =>
       "failed" in error ? reasonOf((error.failed as [object])[0]) : "reason" in error && error.reason
 
-    it.scopedLive("two services with one prefix on one server are found to wait for each other, others are not", () =>
+    it.live("two services with one prefix on one server are found to wait for each other, others are not", () =>
       Effect.gen(function*() {
         const serve = yield* makeServer
         const [one, two, elsewhere] = yield* Effect.all([serve({}), serve({}), serve({ prefix: "elsewhere" })])
@@ -36,7 +39,7 @@ for (const [name, makeServer] of [["memory", inMemory], ["Redis", Effect.succeed
         }
       }))
 
-    it.scopedLive("what tries again by a schedule waits too: once and multi with a retry fail at once", () =>
+    it.live("what tries again by a schedule waits too: once and multi with a retry fail at once", () =>
       Effect.gen(function*() {
         const serve = yield* makeServer
         const dlock = yield* serve({ retry: Schedule.spaced("1 millis") })

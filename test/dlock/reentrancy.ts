@@ -1,6 +1,12 @@
 /** Waiting for what one holds is caught: it would wait for itself. */
+import * as Edition from "#edition"
+import * as TestEdition from "#test-edition"
 import { assert, describe } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Runtime, Scope, Tracer } from "effect"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Scope from "effect/Scope"
 import type { Dlock } from "../../src/index.js"
 import type { World } from "./world.js"
 import { newKey, untilWaiting } from "./world.js"
@@ -27,7 +33,7 @@ export const reentrancy = ({ elapse, makeServer, name, test, ttlMillis }: World)
           a.withLock(Effect.void, key),
           a.withMulti(Effect.void, [other, key])
         ]
-        yield* Effect.scoped(Effect.zipRight(a.once(key), Effect.forEach(asks, isReentrant)))
+        yield* Effect.scoped(Effect.andThen(a.once(key), Effect.forEach(asks, isReentrant)))
         yield* a.withLock(Effect.forEach(asks, isReentrant), key)
         yield* a.withMulti(Effect.forEach(asks, isReentrant), [key, `${key}-third`])
       }))
@@ -37,7 +43,10 @@ export const reentrancy = ({ elapse, makeServer, name, test, ttlMillis }: World)
         const { a, key } = yield* setup
         const ask = isReentrant(a.withLock(Effect.void, key))
         yield* a.withLock(Effect.all([ask, ask], { concurrency: 2 }), key)
-        yield* a.withLock(Effect.flatMap(Effect.fork(Effect.flatMap(Effect.fork(ask), Fiber.join)), Fiber.join), key)
+        yield* a.withLock(
+          Effect.flatMap(Effect.forkChild(Effect.flatMap(Effect.forkChild(ask), Fiber.join)), Fiber.join),
+          key
+        )
       }))
 
     test("so does a fiber whose child got it for them both", () =>
@@ -55,7 +64,7 @@ export const reentrancy = ({ elapse, makeServer, name, test, ttlMillis }: World)
         yield* Effect.scoped(Effect.gen(function*() {
           yield* a.once(key)
           yield* ask
-          yield* Effect.scoped(Effect.all([ask, Effect.zipRight(Effect.yieldNow(), ask)], { concurrency: 2 }))
+          yield* Effect.scoped(Effect.all([ask, Effect.andThen(Effect.yieldNow, ask)], { concurrency: 2 }))
         }))
         yield* Effect.scoped(a.lock(key))
       }))
@@ -64,17 +73,17 @@ export const reentrancy = ({ elapse, makeServer, name, test, ttlMillis }: World)
       Effect.gen(function*() {
         const { a, key } = yield* setup
         const ask = Effect.flatMap(
-          Effect.runtime<never>(),
-          (runtime) => Effect.promise(() => Runtime.runPromise(runtime)(isReentrant(a.withLock(Effect.void, key))))
+          Effect.withFiber<Edition.AnyFiber>((fiber) => Effect.succeed(fiber)),
+          (fiber) => Fiber.join(Edition.starter<never>(fiber)(isReentrant(a.withLock(Effect.void, key))))
         )
         yield* a.withLock(ask, key)
-        yield* Effect.scoped(Effect.zipRight(a.once(key), ask))
+        yield* Effect.scoped(Effect.andThen(a.once(key), ask))
       }))
 
     test("so does a fiber whose child took it for their scope and was only waited for", () =>
       Effect.gen(function*() {
         const { a, key } = yield* setup
-        yield* Effect.flatMap(Effect.fork(a.once(key)), Fiber.await)
+        yield* Effect.flatMap(Effect.forkChild(a.once(key)), Fiber.await)
         yield* isReentrant(a.withLock(Effect.void, key))
       }))
 
@@ -82,7 +91,7 @@ export const reentrancy = ({ elapse, makeServer, name, test, ttlMillis }: World)
       Effect.gen(function*() {
         const { a, key } = yield* setup
         const scope = yield* Scope.make()
-        const lock = yield* Scope.extend(a.once(key), scope)
+        const lock = yield* Scope.provide(a.once(key), scope)
         yield* lock.guard(isReentrant(a.withLock(Effect.void, key)))
         yield* Scope.close(scope, Exit.void)
       }))
@@ -92,29 +101,10 @@ export const reentrancy = ({ elapse, makeServer, name, test, ttlMillis }: World)
         const { a, key } = yield* setup
         const ask = isReentrant(a.withLock(Effect.void, key))
         yield* Effect.scoped(
-          Effect.zipRight(a.lock(key), Effect.scoped(Effect.all([ask, Effect.scoped(ask)], { concurrency: 2 })))
+          Effect.andThen(a.lock(key), Effect.scoped(Effect.all([ask, Effect.scoped(ask)], { concurrency: 2 })))
         )
         yield* a.withLock(Effect.scoped(ask), key)
-      }).pipe(Effect.withTracer(Tracer.make({
-        context: (f) => f(),
-        span: (name, parent, context, links, startTime, kind) => ({
-          _tag: "Span",
-          name,
-          parent,
-          context,
-          links,
-          kind,
-          spanId: name,
-          traceId: name,
-          sampled: true,
-          status: { _tag: "Started", startTime },
-          attributes: new Map(),
-          attribute: () => {},
-          addLinks: () => {},
-          end: () => {},
-          event: () => {}
-        })
-      }))))
+      }).pipe(TestEdition.traced(() => {})))
 
     test("fibers side by side in one scope may wait for each other", () =>
       Effect.gen(function*() {
@@ -123,7 +113,7 @@ export const reentrancy = ({ elapse, makeServer, name, test, ttlMillis }: World)
         const work = Effect.gen(function*() {
           const lock = yield* a.lock(key)
           assert.strictEqual(++inside, 1)
-          yield* Effect.yieldNow()
+          yield* Effect.yieldNow
           inside--
           yield* lock.release
         })
@@ -135,8 +125,8 @@ export const reentrancy = ({ elapse, makeServer, name, test, ttlMillis }: World)
         const { a, key } = yield* setup
         for (let round = 0; round < 3; round++) {
           const scope = yield* Scope.make()
-          yield* Scope.extend(a.lock(key), scope)
-          yield* Effect.forkDaemon(Effect.zipRight(Effect.yieldNow(), Scope.close(scope, Exit.void)))
+          yield* Scope.provide(a.lock(key), scope)
+          yield* Effect.forkDetach(Effect.andThen(Effect.yieldNow, Scope.close(scope, Exit.void)))
         }
       }))
 
@@ -151,7 +141,7 @@ export const reentrancy = ({ elapse, makeServer, name, test, ttlMillis }: World)
         > = [
           [(body) => a.withLock(body, key, { reentrant: "wait" }), "lock"],
           [(body) => a.withMulti(body, [key], { reentrant: "wait" }), "lock"],
-          [(body) => Effect.scoped(Effect.zipRight(a.lock(key, { reentrant: "wait" }), body)), "lock"],
+          [(body) => Effect.scoped(Effect.andThen(a.lock(key, { reentrant: "wait" }), body)), "lock"],
           [(body) => a.singleton(key, body, { reentrant: "wait" }), "lock"],
           [semaphore.withPermits(1), "semaphore"],
           [both.withWrite, "readWriteLock"]
@@ -159,9 +149,9 @@ export const reentrancy = ({ elapse, makeServer, name, test, ttlMillis }: World)
         for (const [form, kind] of forms) {
           const daemon = yield* Deferred.make<Fiber.Fiber<unknown, unknown>>()
           yield* form(
-            Effect.forkDaemon(form(next)).pipe(
+            Effect.forkDetach(form(next)).pipe(
               Effect.flatMap((fiber) => Deferred.succeed(daemon, fiber)),
-              Effect.zipRight(untilWaiting(a, key, 1, kind)),
+              Effect.andThen(untilWaiting(a, key, 1, kind)),
               Effect.as("first")
             )
           )
@@ -210,7 +200,7 @@ export const reentrancy = ({ elapse, makeServer, name, test, ttlMillis }: World)
         yield* Effect.scoped(Effect.gen(function*() {
           yield* a.lock(key)
           yield* a.withLock(Effect.void, other)
-          const error = yield* Effect.fork(Effect.flip(Effect.scoped(b.lock(key, { wait: ttlMillis / 5 }))))
+          const error = yield* Effect.forkChild(Effect.flip(Effect.scoped(b.lock(key, { wait: ttlMillis / 5 }))))
           yield* elapse(0.3)
           assert.deepInclude(yield* Fiber.join(error), { reason: "Timeout" })
         }))

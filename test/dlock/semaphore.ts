@@ -1,6 +1,12 @@
 /** What holds for semaphores. */
 import { assert, describe } from "@effect/vitest"
-import { Cause, Deferred, Effect, Exit, Fiber, Option, Scope } from "effect"
+import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as Scope from "effect/Scope"
 import type { World } from "./world.js"
 import { isFree, newKey, untilFree, untilWaiting } from "./world.js"
 
@@ -27,7 +33,7 @@ export const semaphore = ({ elapse, makeServer, name, test }: World): void => {
           Effect.sync(() => {
             most = Math.max(most, ++inside)
           }),
-          () => Effect.repeatN(Effect.yieldNow(), 5),
+          () => Effect.repeat(Effect.yieldNow, { times: 5 }),
           () => Effect.sync(() => inside--)
         )
         yield* Effect.forEach(
@@ -46,11 +52,11 @@ export const semaphore = ({ elapse, makeServer, name, test }: World): void => {
         const order: Array<string> = []
         const gate = yield* Deferred.make<void>()
         const note = (name: string) => Effect.sync(() => order.push(name))
-        const holder = yield* Effect.fork(one.withPermits(2)(Deferred.await(gate)))
+        const holder = yield* Effect.forkChild(one.withPermits(2)(Deferred.await(gate)))
         yield* Effect.repeat(one.available, { until: (count) => count === 2 })
-        const large = yield* Effect.fork(two.withPermits(4)(note("large")))
+        const large = yield* Effect.forkChild(two.withPermits(4)(note("large")))
         yield* untilQueued(a.dlock, key, 1)
-        const small = yield* Effect.fork(one.withPermits(1)(note("small")))
+        const small = yield* Effect.forkChild(one.withPermits(1)(note("small")))
         yield* untilQueued(a.dlock, key, 2)
         assert.strictEqual(yield* one.available, 0)
         assert.isTrue(Option.isNone(yield* two.tryTake(1)))
@@ -85,7 +91,7 @@ export const semaphore = ({ elapse, makeServer, name, test }: World): void => {
         assert.strictEqual(Option.getOrUndefined(inTime), "ran")
         yield* Effect.scoped(Effect.gen(function*() {
           yield* one.take()
-          const ran = two.withPermitsIfAvailable(1)(Effect.dieMessage("it must not run"))
+          const ran = two.withPermitsIfAvailable(1)(Effect.die(new Error("it must not run")))
           assert.isTrue(Option.isNone(yield* ran))
         }))
         yield* a.dlock.once(key)
@@ -131,7 +137,7 @@ export const semaphore = ({ elapse, makeServer, name, test }: World): void => {
           for (const attempt of attempts) {
             const exit = yield* Effect.exit(attempt)
             assert(Exit.isFailure(exit))
-            assert(Cause.isDie(exit.cause))
+            assert(Cause.hasDies(exit.cause))
             assert.include(String(Cause.squash(exit.cause)), "`permits`")
           }
         }
@@ -153,7 +159,7 @@ export const semaphore = ({ elapse, makeServer, name, test }: World): void => {
         const { a, key, make } = yield* setup
         const [one, two] = yield* make(3)
         const scope = yield* Scope.make()
-        yield* Scope.extend(one.take(2), scope)
+        yield* Scope.provide(one.take(2), scope)
         yield* two.take()
         yield* a.crash
         yield* elapse(1.2)
@@ -183,10 +189,10 @@ export const semaphore = ({ elapse, makeServer, name, test }: World): void => {
         const large = yield* a.dlock.semaphore(key, { permits: 5 })
         const small = yield* b.dlock.semaphore(key, { permits: 2 })
         const holder = yield* small.take(1)
-        const waiter = yield* Effect.fork(Effect.flip(large.withPermits(5)(Effect.void)))
+        const waiter = yield* Effect.forkChild(Effect.flip(large.withPermits(5)(Effect.void)))
         yield* untilQueued(a.dlock, key, 1)
         const next = yield* (yield* process).dlock.semaphore(key, { permits: 2 })
-        const behind = yield* Effect.fork(next.withPermits(2)(Effect.succeed("in")))
+        const behind = yield* Effect.forkChild(next.withPermits(2)(Effect.succeed("in")))
         const error = yield* Fiber.join(waiter)
         assert(error._tag === "LockAcquisitionError")
         assert.deepInclude({ ...error }, { reason: "OverLimit", permits: 2, requested: 5 })

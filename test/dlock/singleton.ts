@@ -1,18 +1,15 @@
 /** What holds for singletons. */
+import * as TestEdition from "#test-edition"
 import { assert, describe } from "@effect/vitest"
-import {
-  Cause,
-  Deferred,
-  Duration,
-  Effect,
-  Exit,
-  Fiber,
-  Logger,
-  Option,
-  Schedule,
-  Scope,
-  SubscriptionRef
-} from "effect"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import * as Scope from "effect/Scope"
+import * as SubscriptionRef from "effect/SubscriptionRef"
 import type { Singleton } from "../../src/index.js"
 import type { World } from "./world.js"
 import { newKey, untilFree, untilWaiting } from "./world.js"
@@ -36,14 +33,14 @@ export const singleton = ({ elapse, makeServer, name, test, ttlMillis }: World):
             () => Effect.never,
             () => Effect.sync(() => running.splice(running.indexOf(name), 1))
           )
-        const one = yield* Effect.fork(a.dlock.singleton(key, job("one")))
+        const one = yield* Effect.forkChild(a.dlock.singleton(key, job("one")))
         yield* untilHeld(a.dlock, key)
-        const two = yield* Effect.fork(b.dlock.singleton(key, job("two")))
+        const two = yield* Effect.forkChild(b.dlock.singleton(key, job("two")))
         yield* untilWaiting(a.dlock, key, 1)
         assert.deepStrictEqual(running, ["one"])
         yield* Fiber.interrupt(one)
         yield* untilWaiting(a.dlock, key, 0)
-        yield* Effect.repeat(Effect.zipRight(Effect.yieldNow(), Effect.sync(() => running.length)), {
+        yield* Effect.repeat(Effect.andThen(Effect.yieldNow, Effect.sync(() => running.length)), {
           until: (count) => count === 1
         })
         assert.deepStrictEqual(running, ["two"])
@@ -63,9 +60,9 @@ export const singleton = ({ elapse, makeServer, name, test, ttlMillis }: World):
           () => Effect.never,
           () => Effect.sync(() => ends++)
         )
-        const fiber = yield* Effect.fork(a.dlock.singleton(key, job))
+        const fiber = yield* Effect.forkChild(a.dlock.singleton(key, job))
         const untilStarted = (times: number) =>
-          Effect.repeat(Effect.zipRight(Effect.yieldNow(), Effect.sync(() => starts)), { until: (n) => n === times })
+          Effect.repeat(Effect.andThen(Effect.yieldNow, Effect.sync(() => starts)), { until: (n) => n === times })
         yield* untilStarted(1)
         assert.strictEqual(yield* b.dlock.forceRelease(key), 1)
         yield* untilStarted(2)
@@ -77,13 +74,13 @@ export const singleton = ({ elapse, makeServer, name, test, ttlMillis }: World):
       Effect.gen(function*() {
         const { a, b, key } = yield* setup
         const runs: Array<string> = []
-        const job = (name: string) => Effect.zipRight(Effect.sync(() => runs.push(name)), Effect.never)
-        const one = yield* Effect.fork(a.dlock.singleton(key, job("one"), { hold: ttlMillis * 10 }))
+        const job = (name: string) => Effect.andThen(Effect.sync(() => runs.push(name)), Effect.never)
+        const one = yield* Effect.forkChild(a.dlock.singleton(key, job("one"), { hold: ttlMillis * 10 }))
         yield* untilHeld(a.dlock, key)
-        const two = yield* Effect.fork(b.dlock.singleton(key, job("two")))
+        const two = yield* Effect.forkChild(b.dlock.singleton(key, job("two")))
         yield* untilWaiting(a.dlock, key, 1)
         assert.strictEqual(yield* b.dlock.askRelease(key), 1)
-        yield* Effect.repeat(Effect.zipRight(Effect.yieldNow(), Effect.sync(() => runs.length)), {
+        yield* Effect.repeat(Effect.andThen(Effect.yieldNow, Effect.sync(() => runs.length)), {
           until: (n) => n === 2
         })
         yield* untilWaiting(a.dlock, key, 1)
@@ -95,7 +92,7 @@ export const singleton = ({ elapse, makeServer, name, test, ttlMillis }: World):
       Effect.gen(function*() {
         const { a, b, key } = yield* setup
         const runs: Array<string> = []
-        const one = yield* Effect.fork(a.dlock.singleton(key, (lock) =>
+        const one = yield* Effect.forkChild(a.dlock.singleton(key, (lock) =>
           Effect.gen(function*() {
             runs.push("one")
             if (runs.length > 1) return "done"
@@ -104,7 +101,7 @@ export const singleton = ({ elapse, makeServer, name, test, ttlMillis }: World):
             return yield* Effect.never
           })))
         yield* untilHeld(a.dlock, key)
-        const two = yield* Effect.fork(b.dlock.singleton(key, Effect.sync(() => runs.push("two"))))
+        const two = yield* Effect.forkChild(b.dlock.singleton(key, Effect.sync(() => runs.push("two"))))
         assert.strictEqual(yield* Fiber.join(one), "done")
         yield* Fiber.join(two)
         assert.deepStrictEqual(runs, ["one", "two", "one"])
@@ -115,15 +112,16 @@ export const singleton = ({ elapse, makeServer, name, test, ttlMillis }: World):
         const { a, b, key } = yield* setup
         const inside = yield* Deferred.make<void>()
         const logged: Array<string> = []
-        const logger = Logger.make(({ cause, message }) => void logged.push(`${message} ${Cause.pretty(cause)}`))
         let runs = 0
         const job = Effect.suspend(() =>
-          ++runs > 1 ? Effect.succeed("done") : Effect.zipRight(Deferred.succeed(inside, void 0), Effect.never).pipe(
-            Effect.ensuring(Effect.dieMessage("it cannot clean up"))
+          ++runs > 1 ? Effect.succeed("done") : Effect.andThen(Deferred.succeed(inside, void 0), Effect.never).pipe(
+            Effect.ensuring(Effect.die(new Error("it cannot clean up")))
           )
         )
-        const fiber = yield* Effect.fork(
-          a.dlock.singleton(key, job).pipe(Effect.provide(Logger.replace(Logger.defaultLogger, logger)))
+        const fiber = yield* Effect.forkChild(
+          a.dlock.singleton(key, job).pipe(
+            TestEdition.loggedTo(({ cause, message }) => void logged.push(`${message} ${cause}`))
+          )
         )
         yield* Deferred.await(inside)
         assert.strictEqual(yield* b.dlock.forceRelease(key), 1)
@@ -135,11 +133,11 @@ export const singleton = ({ elapse, makeServer, name, test, ttlMillis }: World):
     test("a process that died is followed within its ttl", () =>
       Effect.gen(function*() {
         const { a, b, key } = yield* setup
-        const one = yield* Effect.fork(a.dlock.singleton(key, Effect.never))
+        const one = yield* Effect.forkChild(a.dlock.singleton(key, Effect.never))
         yield* untilHeld(b.dlock, key)
         const took = yield* Deferred.make<void>()
-        const two = yield* Effect.fork(
-          b.dlock.singleton(key, Effect.zipRight(Deferred.succeed(took, void 0), Effect.never))
+        const two = yield* Effect.forkChild(
+          b.dlock.singleton(key, Effect.andThen(Deferred.succeed(took, void 0), Effect.never))
         )
         yield* untilWaiting(b.dlock, key, 1)
         yield* a.crash
@@ -152,12 +150,12 @@ export const singleton = ({ elapse, makeServer, name, test, ttlMillis }: World):
       Effect.gen(function*() {
         const { b, key, process } = yield* setup
         const scope = yield* Scope.make()
-        const { dlock } = yield* Scope.extend(process, scope)
-        const leading = yield* Effect.fork(Effect.flip(dlock.singleton(key, Effect.never)))
+        const { dlock } = yield* Scope.provide(process, scope)
+        const leading = yield* Effect.forkChild(Effect.flip(dlock.singleton(key, Effect.never)))
         yield* untilHeld(b.dlock, key)
         const other = yield* newKey
         yield* b.dlock.once(other)
-        const waiting = yield* Effect.fork(Effect.flip(dlock.singleton(other, Effect.never)))
+        const waiting = yield* Effect.forkChild(Effect.flip(dlock.singleton(other, Effect.never)))
         yield* untilWaiting(b.dlock, other, 1)
         yield* Scope.close(scope, Exit.void)
         for (const fiber of [leading, waiting]) assert.strictEqual((yield* Fiber.join(fiber))._tag, "BackendError")
@@ -177,7 +175,7 @@ export const singleton = ({ elapse, makeServer, name, test, ttlMillis }: World):
         const options = { hold: ttlMillis * 2, wait: 0 }
         assert.strictEqual(yield* a.dlock.singleton(key, Effect.succeed("ran"), options), "ran")
         yield* elapse(1.5)
-        const error = yield* Effect.flip(b.dlock.singleton(key, Effect.dieMessage("it must not run"), options))
+        const error = yield* Effect.flip(b.dlock.singleton(key, Effect.die(new Error("it must not run")), options))
         assert.deepInclude(error, { _tag: "LockAcquisitionError", reason: "Held" })
         yield* elapse(0.7)
         assert.strictEqual(yield* b.dlock.singleton(key, Effect.succeed("again"), options), "again")
@@ -198,7 +196,7 @@ export const singleton = ({ elapse, makeServer, name, test, ttlMillis }: World):
     test("so it does when the process dies while its job runs, however short the ttl", () =>
       Effect.gen(function*() {
         const { a, b, key } = yield* setup
-        const one = yield* Effect.fork(a.dlock.singleton(key, Effect.never, { hold: ttlMillis * 3 }))
+        const one = yield* Effect.forkChild(a.dlock.singleton(key, Effect.never, { hold: ttlMillis * 3 }))
         // It is held for that long before the job starts.
         yield* Effect.repeat(Effect.orDie(b.dlock.inspect(key)), {
           until: ({ holders: [holder] }) => holder !== undefined && Duration.toMillis(holder.remaining) > ttlMillis * 2
@@ -216,7 +214,7 @@ export const singleton = ({ elapse, makeServer, name, test, ttlMillis }: World):
       Effect.gen(function*() {
         const { a, b, key } = yield* setup
         const gate = yield* Deferred.make<void>()
-        const one = yield* Effect.fork(a.dlock.singleton(key, Deferred.await(gate), { hold: ttlMillis * 1.5 }))
+        const one = yield* Effect.forkChild(a.dlock.singleton(key, Deferred.await(gate), { hold: ttlMillis * 1.5 }))
         yield* untilHeld(b.dlock, key)
         yield* elapse(2)
         assert.deepInclude(yield* Effect.flip(b.dlock.singleton(key, Effect.void, { wait: 0 })), { reason: "Held" })
@@ -241,9 +239,9 @@ export const singleton = ({ elapse, makeServer, name, test, ttlMillis }: World):
         Effect.gen(function*() {
           const { b, key, process } = yield* setup
           const scope = yield* Scope.make()
-          const { dlock } = yield* Scope.extend(process, scope)
+          const { dlock } = yield* Scope.provide(process, scope)
           const job = when === "while its job runs" ? Effect.never : Effect.void
-          const one = yield* Effect.fork(dlock.singleton(key, job, { hold: ttlMillis * 0.7 }))
+          const one = yield* Effect.forkChild(dlock.singleton(key, job, { hold: ttlMillis * 0.7 }))
           yield* when === "while its job runs" ? untilHeld(b.dlock, key) : Fiber.join(one)
           yield* elapse(0.2)
           yield* Scope.close(scope, Exit.void)
@@ -276,9 +274,9 @@ export const singleton = ({ elapse, makeServer, name, test, ttlMillis }: World):
             Effect.catchTag("LockAcquisitionError", () => Effect.void)
           )
         // Some hosts are late, but by less than `hold`.
-        const tick = Effect.zipRight(
+        const tick = Effect.andThen(
           Effect.all([host(a), host(b), host(a), host(b)], { concurrency: "unbounded" }),
-          Effect.zipRight(elapse(0.2), host(b))
+          Effect.andThen(elapse(0.2), host(b))
         )
         for (let ticks = 1; ticks <= 3; ticks++) {
           yield* tick
@@ -294,7 +292,7 @@ export const singleton = ({ elapse, makeServer, name, test, ttlMillis }: World):
         const ran: Array<string> = []
         const every = Schedule.spaced(ttlMillis / 10)
         const host = ({ dlock }: typeof a, name: string) =>
-          Effect.fork(dlock.singleton(key, Effect.schedule(Effect.sync(() => ran.push(name)), every)))
+          Effect.forkChild(dlock.singleton(key, Effect.schedule(Effect.sync(() => ran.push(name)), every)))
         const one = yield* host(a, "one")
         yield* untilHeld(a.dlock, key)
         const two = yield* host(b, "two")
@@ -316,16 +314,16 @@ export const singleton = ({ elapse, makeServer, name, test, ttlMillis }: World):
         const none: Option.Option<Singleton.Leader> = Option.none()
         const [refA, refB] = yield* Effect.all([SubscriptionRef.make(none), SubscriptionRef.make(none)])
         const see = (ref: typeof refA, metadata: string, isSelf: boolean) =>
-          Effect.repeat(Effect.zipRight(Effect.yieldNow(), ref.get), {
+          Effect.repeat(Effect.andThen(Effect.yieldNow, SubscriptionRef.get(ref)), {
             until: Option.exists((leader) => leader.metadata === metadata && leader.isSelf === isSelf)
           })
-        const one = yield* Effect.fork(a.dlock.singleton(key, Effect.never, { leader: refA, metadata: "one" }))
+        const one = yield* Effect.forkChild(a.dlock.singleton(key, Effect.never, { leader: refA, metadata: "one" }))
         yield* see(refA, "one", true)
-        const two = yield* Effect.fork(b.dlock.singleton(key, Effect.never, { leader: refB, metadata: "two" }))
+        const two = yield* Effect.forkChild(b.dlock.singleton(key, Effect.never, { leader: refB, metadata: "two" }))
         yield* see(refB, "one", false)
         yield* Fiber.interrupt(one)
         yield* see(refB, "two", true)
-        assert.isTrue(Option.isNone(yield* refA.get))
+        assert.isTrue(Option.isNone(yield* SubscriptionRef.get(refA)))
         yield* Fiber.interrupt(two)
       }))
 
@@ -336,11 +334,11 @@ export const singleton = ({ elapse, makeServer, name, test, ttlMillis }: World):
         for (const end of ["interrupted", "out of time"]) {
           const ref = yield* SubscriptionRef.make<Option.Option<Singleton.Leader>>(Option.none())
           const wait = end === "interrupted" ? {} : { wait: ttlMillis / 5 }
-          const standing = yield* Effect.fork(b.dlock.singleton(key, Effect.never, { leader: ref, ...wait }))
-          yield* Effect.repeat(Effect.zipRight(Effect.yieldNow(), ref.get), { until: Option.isSome })
+          const standing = yield* Effect.forkChild(b.dlock.singleton(key, Effect.never, { leader: ref, ...wait }))
+          yield* Effect.repeat(Effect.andThen(Effect.yieldNow, SubscriptionRef.get(ref)), { until: Option.isSome })
           yield* end === "interrupted" ? Fiber.interrupt(standing) : elapse(0.3)
           yield* Fiber.await(standing)
-          assert.isTrue(Option.isNone(yield* ref.get))
+          assert.isTrue(Option.isNone(yield* SubscriptionRef.get(ref)))
         }
       }))
   })

@@ -3,7 +3,11 @@
  * Everything is observed through the public service.
  */
 import { it } from "@effect/vitest"
-import { Effect, Exit, Layer, Scope, TestClock } from "effect"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Scope from "effect/Scope"
+import * as TestClock from "effect/testing/TestClock"
 import { randomUUID } from "node:crypto"
 import { inject } from "vitest"
 import { BackendError } from "../../src/DlockError.js"
@@ -78,20 +82,20 @@ const memoryTtlMillis = 10_000
 export const memory: World = {
   name: "memory",
   ttlMillis: memoryTtlMillis,
-  test: it.scoped,
+  test: it.effect,
   makeServer: Effect.map(Memory.makeServer(), (server) =>
     Effect.gen(function*() {
       const connection = yield* Effect.acquireRelease(Scope.make(), (scope) => Scope.close(scope, Exit.void))
-      const { die, store } = mortal(yield* Scope.extend(server.connect(randomUUID()), connection))
+      const { die, store } = mortal(yield* Scope.provide(server.connect(randomUUID()), connection))
       const dlock = yield* Assembly.make(store, { ttl: memoryTtlMillis })
       return {
         dlock,
-        crash: Effect.zipRight(die, Scope.close(connection, Exit.void)),
+        crash: Effect.andThen(die, Scope.close(connection, Exit.void)),
         lose: (key, kind = "lock") => Effect.sync(() => server.locks.delete(`${kind}:${key}`))
       }
     })),
   // In steps, as time passes: a timer that is set at the end of one step must find its own time still ahead.
-  elapse: (ttls) => TestClock.adjust(memoryTtlMillis / 20).pipe(Effect.repeatN(Math.ceil(ttls * 20) - 1))
+  elapse: (ttls) => TestClock.adjust(memoryTtlMillis / 20).pipe(Effect.repeat({ times: Math.ceil(ttls * 20) - 1 }))
 }
 
 const redisTtlMillis = 1_000
@@ -99,7 +103,7 @@ const redisTtlMillis = 1_000
 export const redis: World = {
   name: "Redis",
   ttlMillis: redisTtlMillis,
-  test: it.scopedLive,
+  test: it.live,
   makeServer: Effect.sync(() =>
     Effect.gen(function*() {
       const context = yield* Layer.build(
@@ -135,10 +139,10 @@ export const untilWaiting = (
 ): Effect.Effect<void> =>
   dlock.inspect(key, kind).pipe(
     Effect.orDie,
-    Effect.tap(Effect.yieldNow()),
+    Effect.tap(Effect.yieldNow),
     Effect.repeat({ until: (found) => found.waiting === waiting, times: 100_000 }),
     Effect.flatMap((found) =>
-      found.waiting === waiting ? Effect.void : Effect.dieMessage(`${found.waiting} wait, not ${waiting}`)
+      found.waiting === waiting ? Effect.void : Effect.die(new Error(`${found.waiting} wait, not ${waiting}`))
     )
   )
 
@@ -151,7 +155,7 @@ export const isFree = (dlock: Dlock.Service, key: string, kind?: Dlock.Kind): Ef
 
 export const untilFree = (dlock: Dlock.Service, key: string, kind?: Dlock.Kind): Effect.Effect<void> =>
   isFree(dlock, key, kind).pipe(
-    Effect.tap(Effect.yieldNow()),
+    Effect.tap(Effect.yieldNow),
     Effect.repeat({ until: (free) => free, times: 100_000 }),
-    Effect.flatMap((free) => free ? Effect.void : Effect.dieMessage(`${key} is not free`))
+    Effect.flatMap((free) => free ? Effect.void : Effect.die(new Error(`${key} is not free`)))
   )

@@ -1,13 +1,16 @@
 /** One sleep for many deadlines. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Scope, TestClock } from "effect"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Scope from "effect/Scope"
+import * as TestClock from "effect/testing/TestClock"
 import * as Alarm from "../../src/internal/alarm.js"
 import { settleFibers } from "./handStore.js"
 
 /** An alarm that notes when it rang, and what it then says is next. */
 const setup = (next: (rungBefore: number) => number = () => Infinity) =>
   Effect.gen(function*() {
-    const clock = yield* Effect.clock
+    const clock = yield* Effect.clockWith(Effect.succeed)
     const now = () => Alarm.monotonic(clock)
     const start = now()
     const rang: Array<number> = []
@@ -15,12 +18,12 @@ const setup = (next: (rungBefore: number) => number = () => Infinity) =>
       rang.push(now() - start)
       return start + next(rang.length - 1)
     })
-    const pass = (millis: number) => Effect.zipRight(TestClock.adjust(millis), settleFibers)
+    const pass = (millis: number) => Effect.andThen(TestClock.adjust(millis), settleFibers)
     return { rang, pass, at: (millis: number) => alarm.notLaterThan(start + millis), notLaterThan: alarm.notLaterThan }
   })
 
 describe("an alarm", () => {
-  it.scoped("rings once, at the earliest time that was asked for, in whatever order", () =>
+  it.effect("rings once, at the earliest time that was asked for, in whatever order", () =>
     Effect.gen(function*() {
       for (const order of [[300, 100, 200], [100, 200, 300], [200, 300, 100]]) {
         const { at, pass, rang } = yield* setup()
@@ -32,7 +35,7 @@ describe("an alarm", () => {
       }
     }))
 
-  it.scoped("is moved forward while it sleeps, and rings where `onRing` wants it next", () =>
+  it.effect("is moved forward while it sleeps, and rings where `onRing` wants it next", () =>
     Effect.gen(function*() {
       const { at, pass, rang } = yield* setup((rungBefore) => rungBefore === 0 ? 500 : Infinity)
       at(1_000)
@@ -46,7 +49,7 @@ describe("an alarm", () => {
       assert.deepStrictEqual(rang, [60, 500])
     }))
 
-  it.scoped("rings at once for a time that is over, but after the step that asked", () =>
+  it.effect("rings at once for a time that is over, but after the step that asked", () =>
     Effect.gen(function*() {
       const { at, pass, rang } = yield* setup()
       yield* pass(10)
@@ -56,7 +59,7 @@ describe("an alarm", () => {
       assert.deepStrictEqual(rang, [10])
     }))
 
-  it.scoped("rings again for what is asked while it rings, not inside of that", () =>
+  it.effect("rings again for what is asked while it rings, not inside of that", () =>
     Effect.gen(function*() {
       let inside = 0
       const { at, notLaterThan, rang } = yield* setup((rungBefore) => {
@@ -75,7 +78,7 @@ describe("an alarm", () => {
   it.effect("does not ring after its scope has closed", () =>
     Effect.gen(function*() {
       const scope = yield* Scope.make()
-      const { at, pass, rang } = yield* Scope.extend(setup(), scope)
+      const { at, pass, rang } = yield* Scope.provide(setup(), scope)
       at(10)
       yield* Scope.close(scope, Exit.void)
       at(5)

@@ -1,6 +1,11 @@
 /** The rules of docs/protocol.md that the flight engine upholds, one interleaving each. */
+import * as TestEdition from "#test-edition"
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Fiber, FiberId, TestClock } from "effect"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as TestClock from "effect/testing/TestClock"
 import { Deadline } from "../../src/internal/engine/deadline.js"
 import * as Fanout from "../../src/internal/fanout.js"
 import { commandTimeoutMillis, follows, isWaiting, leads, outcome, payloadOf, setup, ttlMillis } from "./handFlights.js"
@@ -20,7 +25,7 @@ const fetching = Effect.gen(function*() {
 })
 
 describe("a flight that is led", () => {
-  it.scoped("R32: gives its callers the outcome when the store has been told, so who calls after them finds no flight", () =>
+  it.effect("R32: gives its callers the outcome when the store has been told, so who calls after them finds no flight", () =>
     Effect.gen(function*() {
       const { call, finish, join } = yield* setup
       const a = yield* call()
@@ -35,7 +40,7 @@ describe("a flight that is led", () => {
       assert.strictEqual(yield* payloadOf(a.fiber), "x")
     }))
 
-  it.scoped("R33: gives its callers the outcome at once when the store cannot be told, or when the service closes", () =>
+  it.effect("R33: gives its callers the outcome at once when the store cannot be told, or when the service closes", () =>
     Effect.gen(function*() {
       const { call, finish, flights, join } = yield* setup
       const a = yield* call()
@@ -52,7 +57,7 @@ describe("a flight that is led", () => {
       assert.strictEqual(yield* payloadOf(b.fiber), "y")
     }))
 
-  it.scoped("R32: takes no new callers from the moment its job has ended, before finish is answered", () =>
+  it.effect("R32: takes no new callers from the moment its job has ended, before finish is answered", () =>
     Effect.gen(function*() {
       const { call, finish, join } = yield* setup
       const a = yield* call()
@@ -67,7 +72,7 @@ describe("a flight that is led", () => {
       assert.isTrue(yield* isWaiting(b.fiber))
     }))
 
-  it.scoped("R33: whatever finish is answered, the callers have the outcome of a job that ended in time", () =>
+  it.effect("R33: whatever finish is answered, the callers have the outcome of a job that ended in time", () =>
     Effect.gen(function*() {
       for (const answer of [true, false]) {
         const { call, finish, join } = yield* setup
@@ -83,7 +88,7 @@ describe("a flight that is led", () => {
       }
     }))
 
-  it.scoped("R39: its outcome stays for a ttl and commandTimeout at least, or for the retention if that is longer", () =>
+  it.effect("R39: its outcome stays for a ttl and commandTimeout at least, or for the retention if that is longer", () =>
     Effect.gen(function*() {
       const { finish, flights, join } = yield* setup
       const least = ttlMillis + commandTimeoutMillis
@@ -94,7 +99,7 @@ describe("a flight that is led", () => {
           retentionMillis,
           maxPayloadBytes: 1_000
         })
-        const fiber = yield* Effect.fork(fanout("id", Effect.succeed(1)))
+        const fiber = yield* Effect.forkChild(fanout("id", Effect.succeed(1)))
         ;(yield* join.next).reply(leads())
         const asked = yield* finish.next
         asked.reply(true)
@@ -103,7 +108,7 @@ describe("a flight that is led", () => {
       }
     }))
 
-  it.scoped("R33: finish is repeated until it is answered, or its time is over", () =>
+  it.effect("R33: finish is repeated until it is answered, or its time is over", () =>
     Effect.gen(function*() {
       const { call, finish, join } = yield* setup
       const a = yield* call()
@@ -121,7 +126,7 @@ describe("a flight that is led", () => {
       assert.strictEqual(finish.calls.length, 0)
     }))
 
-  it.scoped("R33: does not wait for a store that is away while callers wait for the outcome; those who follow are worth it", () =>
+  it.effect("R33: does not wait for a store that is away while callers wait for the outcome; those who follow are worth it", () =>
     Effect.gen(function*() {
       const { call, finish, join } = yield* setup
       const a = yield* call()
@@ -136,7 +141,7 @@ describe("a flight that is led", () => {
       assert.isTrue((yield* finish.next).input.patient)
     }))
 
-  it.scoped("R38: a refused finish is followed by refuse, and the leader's callers have their outcome all the same", () =>
+  it.effect("R38: a refused finish is followed by refuse, and the leader's callers have their outcome all the same", () =>
     Effect.gen(function*() {
       const { call, finish, join, refuse } = yield* setup
       const a = yield* call()
@@ -150,7 +155,7 @@ describe("a flight that is led", () => {
       assert.strictEqual(finish.calls.length, 0)
     }))
 
-  it.scoped("is renewed every third of its lease, counted from when the answered command was sent (R5)", () =>
+  it.effect("is renewed every third of its lease, counted from when the answered command was sent (R5)", () =>
     Effect.gen(function*() {
       const { call, flights, join, refresh } = yield* setup
       const a = yield* call()
@@ -169,7 +174,7 @@ describe("a flight that is led", () => {
       assert.strictEqual(a.started(), 1)
     }))
 
-  it.scoped("R43: is counted on for no longer than was asked for, and ends when a newer answer says so", () =>
+  it.effect("R43: is counted on for no longer than was asked for, and ends when a newer answer says so", () =>
     Effect.gen(function*() {
       const { call, flights, join, refresh } = yield* setup
       const a = yield* call()
@@ -191,7 +196,7 @@ describe("a flight that is led", () => {
       assert.strictEqual(a.interrupted(), 1)
     }))
 
-  it.scoped("is lost at its own deadline when the store is silent: its job ends before its callers join again (R37)", () =>
+  it.effect("is lost at its own deadline when the store is silent: its job ends before its callers join again (R37)", () =>
     Effect.gen(function*() {
       const { call, join, refresh } = yield* setup
       const cleaned = yield* Deferred.make<void>()
@@ -216,7 +221,7 @@ describe("a flight that is led", () => {
       assert.isTrue(yield* isWaiting(a.fiber))
     }))
 
-  it.scoped("is lost when the store does not know it, but not by an answer that is older than itself (R13)", () =>
+  it.effect("is lost when the store does not know it, but not by an answer that is older than itself (R13)", () =>
     Effect.gen(function*() {
       const { call, join, refresh, send } = yield* setup
       const a = yield* call()
@@ -243,7 +248,7 @@ describe("a flight that is led", () => {
       yield* join.next
     }))
 
-  it.scoped("R33: a job that ended after the deadline counts if the store accepts it, and else its callers join again", () =>
+  it.effect("R33: a job that ended after the deadline counts if the store accepts it, and else its callers join again", () =>
     Effect.gen(function*() {
       for (const accepted of [true, false]) {
         const { call, finish, flights, join } = yield* setup
@@ -264,7 +269,7 @@ describe("a flight that is led", () => {
       }
     }))
 
-  it.scoped("R31: callers of a job that ended too late are in the flight that is open by then, and start no other", () =>
+  it.effect("R31: callers of a job that ended too late are in the flight that is open by then, and start no other", () =>
     Effect.gen(function*() {
       const { call, finish, flights, join } = yield* setup
       const a = yield* call()
@@ -286,7 +291,7 @@ describe("a flight that is led", () => {
       assert.deepStrictEqual([a.started(), b.started()], [1, 1])
     }))
 
-  it.scoped("R35: a leader without callers asks at once, goes on while others follow, and stops when none does", () =>
+  it.effect("R35: a leader without callers asks at once, goes on while others follow, and stops when none does", () =>
     Effect.gen(function*() {
       const { call, join, leave, refresh } = yield* setup
       const a = yield* call()
@@ -306,7 +311,7 @@ describe("a flight that is led", () => {
       assert.deepStrictEqual((yield* leave.next).input, { id: "id", token: asked.input.token })
     }))
 
-  it.scoped("R35: a caller that comes while it asks keeps the job going", () =>
+  it.effect("R35: a caller that comes while it asks keeps the job going", () =>
     Effect.gen(function*() {
       const { call, join, refresh } = yield* setup
       const a = yield* call()
@@ -323,7 +328,7 @@ describe("a flight that is led", () => {
       assert.strictEqual(b.started(), 0)
     }))
 
-  it.scoped("R31: a job that is stopped is renewed until it has ended, and only then left; who comes meanwhile starts the next", () =>
+  it.effect("R31: a job that is stopped is renewed until it has ended, and only then left; who comes meanwhile starts the next", () =>
     Effect.gen(function*() {
       const { call, join, leave, refresh } = yield* setup
       const cleaned = yield* Deferred.make<void>()
@@ -351,7 +356,7 @@ describe("a flight that is led", () => {
       assert.strictEqual(yield* payloadOf(b.fiber), "next")
     }))
 
-  it.scoped("of a push that is interrupted as it comes to lead is abandoned: others may follow, and nobody could complete it", () =>
+  it.effect("of a push that is interrupted as it comes to lead is abandoned: others may follow, and nobody could complete it", () =>
     Effect.gen(function*() {
       const { finish, flights, join } = yield* setup
       const { push } = Fanout.make(flights, {
@@ -360,16 +365,50 @@ describe("a flight that is led", () => {
         retentionMillis: 1,
         maxPayloadBytes: 1_000
       })
-      const fiber = yield* Effect.fork(Effect.scoped(push("id", () => Effect.void)))
+      const fiber = yield* Effect.forkChild(Effect.scoped(push("id", () => Effect.void)))
       const asked = yield* join.next
       asked.reply(leads())
       // In the same turn: the answer starts the job, and the caller is not told any more.
-      fiber.unsafeInterruptAsFork(FiberId.none)
+      yield* TestEdition.interruptFork(fiber)
       yield* settleFibers
       assert.include((yield* finish.next).input.payload, "Abandoned")
     }))
 
-  it.scoped("R37: a join while a finish has no answer names that token", () =>
+  it.effect("R32: of a push that was completed while it had lost its lease lands with nobody who came after that", () =>
+    Effect.gen(function*() {
+      const { call, finish, flights, join, refresh } = yield* setup
+      const { push } = Fanout.make(flights, {
+        ttlMillis,
+        commandTimeoutMillis,
+        retentionMillis: 1,
+        maxPayloadBytes: 1_000
+      })
+      const told: Array<unknown> = []
+      const fiber = yield* Effect.forkChild(push("id", (exit) => Effect.sync(() => told.push(exit))))
+      ;(yield* join.next).reply(leads())
+      const { complete } = yield* Fiber.join(fiber)
+      yield* TestClock.adjust(ttlMillis / 3)
+      ;(yield* refresh.next).reply([{ _tag: "Gone" }])
+      const again = yield* join.next
+      yield* TestClock.adjust(1)
+      yield* complete(Exit.succeed(1))
+      yield* TestClock.adjust(1)
+      const late = yield* call()
+      again.reply(leads())
+      yield* settleFibers
+      const finished = yield* finish.next
+      assert.strictEqual(finished.input.payload, "[\"success\",1]")
+      finished.reply(true)
+      yield* settleFibers
+      assert.deepStrictEqual(told, [Exit.succeed(1)])
+      assert.isTrue(yield* isWaiting(late.fiber))
+      ;(yield* join.next).reply(leads())
+      yield* settleFibers
+      yield* late.finish("its own")
+      assert.strictEqual(yield* payloadOf(late.fiber), "its own")
+    }).pipe(Effect.scoped))
+
+  it.effect("R37: a join while a finish has no answer names that token", () =>
     Effect.gen(function*() {
       const { call, finish, join } = yield* setup
       const a = yield* call()
@@ -385,7 +424,7 @@ describe("a flight that is led", () => {
 })
 
 describe("a flight that is followed", () => {
-  it.scoped("R30: an outcome that overtakes the answer to the join counts, and the answer does not undo it", () =>
+  it.effect("R30: an outcome that overtakes the answer to the join counts, and the answer does not undo it", () =>
     Effect.gen(function*() {
       const { call, join, leave, refresh, send } = yield* setup
       const a = yield* call()
@@ -397,20 +436,20 @@ describe("a flight that is followed", () => {
       assert.strictEqual(refresh.calls.length + leave.calls.length, 0)
     }))
 
-  it.scoped("R43: is read every third of its ttl, and followed on, when the server's clock went back", () =>
+  it.effect("R43: is read every third of its ttl, and followed on, when the server's clock went back", () =>
     Effect.gen(function*() {
       const { call, join, refresh } = yield* setup
       const a = yield* call()
       ;(yield* join.next).reply(follows(ttlMillis + 25_000, ttlMillis + 25_000))
       for (let i = 0; i < 5; i++) {
-        yield* Effect.zipRight(settleFibers, TestClock.adjust(ttlMillis / 3))
+        yield* Effect.andThen(settleFibers, TestClock.adjust(ttlMillis / 3))
         ;(yield* refresh.next).reply([follows(ttlMillis + 25_000, ttlMillis + 25_000)])
       }
       yield* settleFibers
       assert.isTrue(yield* isWaiting(a.fiber))
     }))
 
-  it.scoped("R30: so does a moved: the flight is read again at once", () =>
+  it.effect("R30: so does a moved: the flight is read again at once", () =>
     Effect.gen(function*() {
       const { call, join, refresh, send } = yield* setup
       const a = yield* call()
@@ -423,7 +462,7 @@ describe("a flight that is followed", () => {
       assert.strictEqual(a.started(), 1)
     }))
 
-  it.scoped("R32: a caller that comes after the end elsewhere, but before the message, is in the next flight", () =>
+  it.effect("R32: a caller that comes after the end elsewhere, but before the message, is in the next flight", () =>
     Effect.gen(function*() {
       const { call, join, send } = yield* setup
       const early = yield* call()
@@ -446,7 +485,7 @@ describe("a flight that is followed", () => {
     }))
 
   for (const [how, finishedAt] of [["ahead", 1_200 + 5_000], ["back", 1_200]] as const) {
-    it.scoped(`R32: who comes after the end is in the next flight, when the server's clock steps and the message is late: ${how}`, () =>
+    it.effect(`R32: who comes after the end is in the next flight, when the server's clock steps and the message is late: ${how}`, () =>
       Effect.gen(function*() {
         const { call, clock, join, send } = yield* setup
         const early = yield* call()
@@ -465,7 +504,7 @@ describe("a flight that is followed", () => {
       }))
   }
 
-  it.scoped("R32: an answer that found it under way proves that those who came before were in time", () =>
+  it.effect("R32: an answer that found it under way proves that those who came before were in time", () =>
     Effect.gen(function*() {
       const { call, join, refresh, send } = yield* setup
       yield* call()
@@ -481,7 +520,7 @@ describe("a flight that is followed", () => {
       assert.strictEqual(yield* payloadOf(b.fiber), "x")
     }))
 
-  it.scoped("R37: is read again when the leader's lease should be over, counted from when its answer was asked for", () =>
+  it.effect("R37: is read again when the leader's lease should be over, counted from when its answer was asked for", () =>
     Effect.gen(function*() {
       const { call, join, refresh } = yield* setup
       yield* call()
@@ -496,7 +535,7 @@ describe("a flight that is followed", () => {
       assert.strictEqual(refresh.calls.length, 1)
     }))
 
-  it.scoped("R34: takes over with its own job when the store says so; the first caller that is left runs it", () =>
+  it.effect("R34: takes over with its own job when the store says so; the first caller that is left runs it", () =>
     Effect.gen(function*() {
       const { call, finish, join, refresh, send } = yield* setup
       const gone = yield* call()
@@ -517,7 +556,7 @@ describe("a flight that is followed", () => {
       assert.strictEqual(told.input.token, asked.input.token)
     }))
 
-  it.scoped("R25: is read again after the subscriber is back, and every second while it is not", () =>
+  it.effect("R25: is read again after the subscriber is back, and every second while it is not", () =>
     Effect.gen(function*() {
       const { call, join, refresh, send } = yield* setup
       yield* call()
@@ -534,7 +573,7 @@ describe("a flight that is followed", () => {
       assert.strictEqual(refresh.calls.length, 1)
     }))
 
-  it.scoped("R25: is read again when the subscription went and came back before its join was answered", () =>
+  it.effect("R25: is read again when the subscription went and came back before its join was answered", () =>
     Effect.gen(function*() {
       const { call, join, refresh, send } = yield* setup
       yield* call()
@@ -546,7 +585,7 @@ describe("a flight that is followed", () => {
       assert.strictEqual(refresh.calls.length, 1)
     }))
 
-  it.scoped("whose message was lost has the outcome with its next refresh, a third of its ttl later", () =>
+  it.effect("whose message was lost has the outcome with its next refresh, a third of its ttl later", () =>
     Effect.gen(function*() {
       const { call, join, refresh } = yield* setup
       const a = yield* call()
@@ -559,7 +598,7 @@ describe("a flight that is followed", () => {
       assert.strictEqual(yield* payloadOf(a.fiber), "x")
     }))
 
-  it.scoped("R2: joins with a new token when the store does not know the old one", () =>
+  it.effect("R2: joins with a new token when the store does not know the old one", () =>
     Effect.gen(function*() {
       const { call, join, refresh } = yield* setup
       const a = yield* call()
@@ -572,7 +611,7 @@ describe("a flight that is followed", () => {
       assert.isTrue(yield* isWaiting(a.fiber))
     }))
 
-  it.scoped("fetches what was too large to be sent, and asks again if that fails", () =>
+  it.effect("fetches what was too large to be sent, and asks again if that fails", () =>
     Effect.gen(function*() {
       const { a, fetch, refresh } = yield* fetching
       ;(yield* fetch.next).fail()
@@ -583,7 +622,7 @@ describe("a flight that is followed", () => {
     }))
 
   for (const [what, answer] of [["follows", follows()], ["leads", leads()]] as const) {
-    it.scoped(`R31: that fetches, and ${what} again as the store has forgotten the end, is left: its callers ask anew`, () =>
+    it.effect(`R31: that fetches, and ${what} again as the store has forgotten the end, is left: its callers ask anew`, () =>
       Effect.gen(function*() {
         const { a, fetch, first, join, leave, refresh } = yield* fetching
         ;(yield* fetch.next).fail()
@@ -600,7 +639,7 @@ describe("a flight that is followed", () => {
       }))
   }
 
-  it.scoped("that fetches goes on doing so when an answer says what was true before the end", () =>
+  it.effect("that fetches goes on doing so when an answer says what was true before the end", () =>
     Effect.gen(function*() {
       const { call, fetch, join, leave, refresh, send } = yield* setup
       const a = yield* call()
@@ -616,7 +655,7 @@ describe("a flight that is followed", () => {
       assert.strictEqual(yield* payloadOf(a.fiber), "large")
     }))
 
-  it.scoped("R31: whose outcome is gone when it fetches it is in the flight that is open by then", () =>
+  it.effect("R31: whose outcome is gone when it fetches it is in the flight that is open by then", () =>
     Effect.gen(function*() {
       const { a, call, fetch, join } = yield* fetching
       const b = yield* call()
@@ -631,7 +670,7 @@ describe("a flight that is followed", () => {
       assert.deepStrictEqual([yield* payloadOf(a.fiber), yield* payloadOf(b.fiber)], ["next", "next"])
     }))
 
-  it.scoped("R38: is told that the outcome was refused", () =>
+  it.effect("R38: is told that the outcome was refused", () =>
     Effect.gen(function*() {
       const { call, join, send } = yield* setup
       const a = yield* call()
@@ -642,7 +681,7 @@ describe("a flight that is followed", () => {
       assert.strictEqual(yield* payloadOf(a.fiber), "refused")
     }))
 
-  it.scoped("fails with BackendError when the store was silent for as long as a follower counts", () =>
+  it.effect("fails with BackendError when the store was silent for as long as a follower counts", () =>
     Effect.gen(function*() {
       const { call, join, leave, refresh } = yield* setup
       const a = yield* call()
@@ -657,7 +696,7 @@ describe("a flight that is followed", () => {
       assert.strictEqual((yield* leave.next).input.token, asked.input.token)
     }))
 
-  it.scoped("R16: the last caller that leaves takes the token out of the refreshes in that step", () =>
+  it.effect("R16: the last caller that leaves takes the token out of the refreshes in that step", () =>
     Effect.gen(function*() {
       const { call, flights, join, leave, refresh } = yield* setup
       const a = yield* call()
@@ -673,7 +712,7 @@ describe("a flight that is followed", () => {
 })
 
 describe("a join", () => {
-  it.scoped("whose callers have all gone is left, though it has no answer yet, and its answer starts nothing", () =>
+  it.effect("whose callers have all gone is left, though it has no answer yet, and its answer starts nothing", () =>
     Effect.gen(function*() {
       const { call, join, leave } = yield* setup
       const a = yield* call()
@@ -685,7 +724,7 @@ describe("a join", () => {
       assert.strictEqual(a.started(), 0)
     }))
 
-  it.scoped("that fails fails all its callers, and is left in the background until that is confirmed", () =>
+  it.effect("that fails fails all its callers, and is left in the background until that is confirmed", () =>
     Effect.gen(function*() {
       const { call, join, leave } = yield* setup
       const callers = [yield* call(), yield* call()]
@@ -697,7 +736,7 @@ describe("a join", () => {
       assert.strictEqual((yield* leave.next).input.token, asked.input.token)
     }))
 
-  it.scoped("whose lease is over when its answer comes does not start the job, but joins once more and names it", () =>
+  it.effect("whose lease is over when its answer comes does not start the job, but joins once more and names it", () =>
     Effect.gen(function*() {
       const { call, join } = yield* setup
       const a = yield* call()
@@ -713,13 +752,13 @@ describe("a join", () => {
     }))
 
   for (const [what, answer] of [["leads", leads(0, 100)], ["follows", follows(100, 100)]] as const) {
-    it.scoped(`fails after commandTimeout, and says why, when each answer comes when all is over: ${what}`, () =>
+    it.effect(`fails after commandTimeout, and says why, when each answer comes when all is over: ${what}`, () =>
       Effect.gen(function*() {
         const { call, join, leave, refresh } = yield* setup
         const { fiber, started } = yield* call({ ttlMillis: 100 })
         let answers = 0
         for (let at = 0; at < 2 * commandTimeoutMillis; at += 200) {
-          yield* Effect.zipRight(settleFibers, TestClock.adjust(200))
+          yield* Effect.andThen(settleFibers, TestClock.adjust(200))
           for (const { reply } of join.calls.splice(0)) {
             answers++
             reply(answer)
@@ -737,7 +776,7 @@ describe("a join", () => {
       }))
   }
 
-  it.scoped("of 10,000 callers is one, and they share one Deferred and cost no fiber", () =>
+  it.effect("of 10,000 callers is one, and they share one Deferred and cost no fiber", () =>
     Effect.gen(function*() {
       const { call, flights, join } = yield* setup
       const first = yield* call()
@@ -751,7 +790,7 @@ describe("a join", () => {
       for (const { fiber } of callers) assert.strictEqual(yield* payloadOf(fiber), "x")
     }))
 
-  it.scoped("that is answered with what was kept serves those who asked for that, the others join again without", () =>
+  it.effect("that is answered with what was kept serves those who asked for that, the others join again without", () =>
     Effect.gen(function*() {
       const { call, join } = yield* setup
       const a = yield* call({ keepMillis: 1_000 })
@@ -767,7 +806,7 @@ describe("a join", () => {
 })
 
 describe("forged and stale messages", () => {
-  it.scoped("change nothing: of nobody's token, of a former one, or about a flight that is led here", () =>
+  it.effect("change nothing: of nobody's token, of a former one, or about a flight that is led here", () =>
     Effect.gen(function*() {
       const { call, flights, join, send } = yield* setup
       const a = yield* call()
@@ -790,7 +829,7 @@ describe("forged and stale messages", () => {
 })
 
 describe("a store that cannot be reached", () => {
-  it.scoped("R31: a job that runs alone has no other beside it, whoever asks: with the store back they join it", () =>
+  it.effect("R31: a job that runs alone has no other beside it, whoever asks: with the store back they join it", () =>
     Effect.gen(function*() {
       const { call, join } = yield* setup
       const a = yield* call({ alone: true })
@@ -806,7 +845,7 @@ describe("a store that cannot be reached", () => {
       assert.strictEqual(yield* payloadOf(c.fiber), "y")
     }))
 
-  it.scoped("R31: a job that was to run alone does not, where the flight of all processes is open by then", () =>
+  it.effect("R31: a job that was to run alone does not, where the flight of all processes is open by then", () =>
     Effect.gen(function*() {
       const { call, join } = yield* setup
       const a = yield* call()
@@ -820,7 +859,7 @@ describe("a store that cannot be reached", () => {
       assert.strictEqual(a.started() + b.started(), 1)
     }))
 
-  it.scoped("R31: who comes while a job that ran alone is being stopped asks the store when that has ended", () =>
+  it.effect("R31: who comes while a job that ran alone is being stopped asks the store when that has ended", () =>
     Effect.gen(function*() {
       const { call, join } = yield* setup
       const cleaned = yield* Deferred.make<void>()
@@ -837,7 +876,7 @@ describe("a store that cannot be reached", () => {
       assert.deepStrictEqual([yield* payloadOf(b.fiber), yield* payloadOf(c.fiber)], ["x", "x"])
     }))
 
-  it.scoped("is waited for by a join with a caller who has nothing else to do", () =>
+  it.effect("is waited for by a join with a caller who has nothing else to do", () =>
     Effect.gen(function*() {
       for (const patient of [true, false]) {
         const { call, join } = yield* setup
@@ -846,7 +885,7 @@ describe("a store that cannot be reached", () => {
       }
     }))
 
-  it.scoped("alone: the job runs once for the callers of this process, and is stopped with the last of them", () =>
+  it.effect("alone: the job runs once for the callers of this process, and is stopped with the last of them", () =>
     Effect.gen(function*() {
       const { call, join } = yield* setup
       const a = yield* call({ alone: true })
@@ -862,7 +901,7 @@ describe("a store that cannot be reached", () => {
       assert.strictEqual(join.calls.length, 0)
     }))
 
-  it.scoped("a follower whose process slept asks once more before it gives up", () =>
+  it.effect("a follower whose process slept asks once more before it gives up", () =>
     Effect.gen(function*() {
       const { call, flights, join, refresh } = yield* setup
       const a = yield* call()

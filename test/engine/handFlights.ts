@@ -1,5 +1,10 @@
 /** A flight store that answers when the test says so, and an engine on it: see handStore.ts. */
-import { Deferred, Effect, Fiber, Mailbox, Runtime } from "effect"
+import * as Edition from "#edition"
+import * as TestEdition from "#test-edition"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Queue from "effect/Queue"
 import { BackendError } from "../../src/DlockError.js"
 import { ask } from "../../src/internal/engine/callers.js"
 import type { Caller, Landing, Produced } from "../../src/internal/engine/flight.js"
@@ -34,7 +39,7 @@ const verb = <In, Out>() => {
   const open: Array<() => void> = []
   let hungUp = false
   const call = (input: In) =>
-    Effect.async<Out, BackendError>((resume) => {
+    Effect.callback<Out, BackendError>((resume) => {
       const fail = (reason: BackendError["reason"] = "Unreachable") => resume(Effect.fail(failure(reason)))
       if (hungUp) return fail()
       open.push(fail)
@@ -45,8 +50,8 @@ const verb = <In, Out>() => {
       const first = calls.shift()
       if (first) return Effect.succeed(first)
       return patience === 0
-        ? Effect.dieMessage("nothing was asked")
-        : Effect.zipRight(Effect.yieldNow(), take(patience - 1))
+        ? Effect.die(new Error("nothing was asked"))
+        : Effect.andThen(Effect.yieldNow, take(patience - 1))
     })
   /** From now on every call fails, and those that were never answered do. A test is over. */
   const hangUp = () => {
@@ -63,7 +68,7 @@ interface Part {
 
 /** An engine on a hand-driven store, subscribed. The server's clock shows `serverMillis` more than the local one. */
 export const setup = Effect.gen(function*() {
-  const inbox = yield* Mailbox.make<FlightEvent>()
+  const inbox = yield* Queue.make<FlightEvent>()
   const join = verb<JoinRequest, JoinAnswer>()
   const refresh = verb<ReadonlyArray<RefreshItem>, ReadonlyArray<Answer>>()
   const finish = verb<FinishRequest, boolean>()
@@ -100,10 +105,10 @@ export const setup = Effect.gen(function*() {
     Effect.sync(() => [join, refresh, finish, refuse, leave, fetch].forEach((verb) => verb.hangUp()))
   )
   /** Sends a message, and lets it arrive. */
-  const send = (event: FlightEvent) => Effect.zipRight(inbox.offer(event), settleFibers)
+  const send = (event: FlightEvent) => Effect.andThen(Queue.offer(inbox, event), settleFibers)
   yield* send({ _tag: "Subscribed" })
 
-  const runtime = yield* Effect.runtime<never>()
+  const start = Edition.starter<never>(yield* Effect.withFiber<Edition.AnyFiber>((fiber) => Effect.succeed(fiber)))
   /** A caller whose job ends when the test says so. */
   const call = (
     options: Partial<Pick<Caller, "keepMillis" | "arrivedAt" | "ttlMillis" | "patient">> & {
@@ -114,9 +119,10 @@ export const setup = Effect.gen(function*() {
     Effect.gen(function*() {
       const produced = yield* Deferred.make<Produced>()
       let started = 0
+      let onGo = (): void => {}
       let interrupted = 0
       const job = Deferred.await(produced).pipe(
-        Effect.onInterrupt(() => Effect.zipRight(Effect.sync(() => interrupted++), options.cleanup ?? Effect.void))
+        Effect.onInterrupt(() => Effect.andThen(Effect.sync(() => interrupted++), options.cleanup ?? Effect.void))
       )
       const caller: Caller = {
         ttlMillis,
@@ -125,29 +131,34 @@ export const setup = Effect.gen(function*() {
         arrivedAt: flights.keeper.now(),
         patient: true,
         listens: false,
-        start: () => {
+        prepare: () => {
           started++
-          return Runtime.runFork(runtime)(job)
+          return { job: start(job), go: () => onGo() }
         },
         onRole: undefined,
         ...options
       }
       const end = (payload: string) =>
-        Effect.zipRight(Deferred.succeed(produced, { payload, keepMillis: 0 }), settleFibers)
-      const fiber = yield* Effect.fork(ask(flights, "id", caller, options.alone))
+        Effect.andThen(Deferred.succeed(produced, { payload, keepMillis: 0 }), settleFibers)
+      const fiber = yield* Effect.forkChild(ask(flights, "id", caller, options.alone))
       yield* settleFibers
       return {
         fiber,
         started: () => started,
         interrupted: () => interrupted,
+        /** What happens in the first step of its job. */
+        onGo: (what: () => Effect.Effect<void>) =>
+          Effect.sync(() => {
+            onGo = () => void start(Effect.suspend(what))
+          }),
         /** The job ends. */
         end,
         /** The job ends, and the store has been told. */
         finish: (payload: string) =>
           end(payload).pipe(
-            Effect.zipRight(finish.next),
+            Effect.andThen(finish.next),
             Effect.tap((asked) => Effect.sync(() => asked.reply(true))),
-            Effect.zipRight(settleFibers)
+            Effect.andThen(settleFibers)
           )
       }
     })
@@ -162,8 +173,8 @@ export const follows = (leaderEndsMillis = ttlMillis, remainingMillis = ttlMilli
 
 export const outcome = (payload: string, finishedAt = 0) => ({ _tag: "Outcome", payload, finishedAt }) as const
 
-export const isWaiting = (fiber: Fiber.RuntimeFiber<unknown, unknown>) =>
-  Effect.map(Fiber.poll(fiber), (exit) => exit._tag === "None")
+export const isWaiting = (fiber: Fiber.Fiber<unknown, unknown>) =>
+  Effect.map(TestEdition.poll(fiber), (exit) => exit._tag === "None")
 
-export const payloadOf = (fiber: Fiber.RuntimeFiber<Landing, BackendError>) =>
+export const payloadOf = (fiber: Fiber.Fiber<Landing, BackendError>) =>
   Effect.map(Fiber.join(fiber), (landing) => landing.payload)

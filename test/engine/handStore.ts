@@ -2,7 +2,9 @@
  * A store that answers when the test says so, in any order, and sends what messages the test wants. With it each
  * interleaving of docs/protocol.md can be played by hand, under TestClock.
  */
-import { Duration, Effect, Mailbox } from "effect"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Queue from "effect/Queue"
 import type { LockAcquisitionError } from "../../src/DlockError.js"
 import { BackendError } from "../../src/DlockError.js"
 import type { Engine, Request } from "../../src/internal/engine/engine.js"
@@ -47,7 +49,7 @@ const verb = <In, Out>() => {
   const open: Array<() => void> = []
   let hungUp = false
   const call = (input: In) =>
-    Effect.async<
+    Effect.callback<
       { answer: Out; unsettled: ReadonlyArray<Target>; formerLimits: Acquired["formerLimits"] },
       BackendError
     >((resume) => {
@@ -68,13 +70,13 @@ const verb = <In, Out>() => {
   /** The oldest call that has not been taken yet. */
   const next: Effect.Effect<Asked<In, Out>> = Effect.suspend(() => {
     const first = calls.shift()
-    return first ? Effect.succeed(first) : Effect.zipRight(Effect.yieldNow(), next)
+    return first ? Effect.succeed(first) : Effect.andThen(Effect.yieldNow, next)
   })
   return { call, next, calls, hangUp }
 }
 
 export const makeHands = Effect.gen(function*() {
-  const inbox = yield* Mailbox.make<InboxEvent>()
+  const inbox = yield* Queue.make<InboxEvent>()
   const acquire = verb<AcquireRequest, AcquireAnswer>()
   const refresh = verb<Refresh, ReadonlyArray<Answer>>()
   const leave = verb<ReadonlyArray<LeaveItem>, ReadonlyArray<Left | Failed>>()
@@ -92,7 +94,7 @@ export const makeHands = Effect.gen(function*() {
     })
   }
   /** Sends a message, and lets it arrive. */
-  const send = (event: InboxEvent) => Effect.zipRight(inbox.offer(event), settleFibers)
+  const send = (event: InboxEvent) => Effect.andThen(Queue.offer(inbox, event), settleFibers)
   return { store, acquire, refresh, leave, send, probes: () => probes }
 })
 
@@ -100,7 +102,7 @@ export const makeHands = Effect.gen(function*() {
 export const wasHeld: Left = { _tag: "Left", was: "Holder" }
 
 /** Lets every fiber run until it waits for something. */
-export const settleFibers = Effect.repeatN(Effect.yieldNow(), 20)
+export const settleFibers = Effect.repeat(Effect.yieldNow, { times: 20 })
 
 export const ttlMillis = 9_000
 export const commandTimeoutMillis = 5_000
@@ -127,7 +129,7 @@ export const setup = Effect.gen(function*() {
     (engine) => ({
       engine,
       start: (options: Options = {}) =>
-        Effect.fork(
+        Effect.forkChild(
           Effect.uninterruptibleMask((restore) =>
             engine.acquire({ ...request, ...options, terms: { ...request.terms, ...options } }, restore)
           )

@@ -1,6 +1,11 @@
 /** The rules of docs/protocol.md that an engine upholds while it holds, one interleaving each. */
+import * as TestEdition from "#test-edition"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Scope, TestClock } from "effect"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Scope from "effect/Scope"
+import * as TestClock from "effect/testing/TestClock"
 import type { Lease } from "../../src/internal/engine/lease.js"
 import { granted, left, settleFibers, setup, ttlMillis, waiting, wasHeld } from "./handStore.js"
 
@@ -13,13 +18,13 @@ describe("a held lease", () => {
     const asked = yield* parts.acquire.next
     asked.reply(granted(7))
     const lease = yield* Effect.orDie(Fiber.join(fiber))
-    const lost = yield* Effect.fork(Effect.flip(parts.engine.lost(lease)))
+    const lost = yield* Effect.forkChild(Effect.flip(parts.engine.lost(lease)))
     yield* settleFibers
     return { ...parts, lease, lost }
   })
   const heldAnswer = (remainingMillis: number) => [{ _tag: "Held" as const, remainingMillis, fence: 7 }]
 
-  it.scoped("is renewed every third of its ttl", () =>
+  it.effect("is renewed every third of its ttl", () =>
     Effect.gen(function*() {
       const { engine, lease, refresh } = yield* held
       for (let i = 0; i < 5; i++) {
@@ -32,20 +37,20 @@ describe("a held lease", () => {
       assert.approximately(yield* left(engine, lease), ttlMillis - drift(ttlMillis), 1)
     }))
 
-  it.scoped("is lost at its own deadline when Redis does not answer, before Redis lets another in", () =>
+  it.effect("is lost at its own deadline when Redis does not answer, before Redis lets another in", () =>
     Effect.gen(function*() {
       const { leave, lost, refresh } = yield* held
       yield* TestClock.adjust(ttlMillis / 3)
       yield* refresh.next
       yield* TestClock.adjust(Math.ceil(ttlMillis * (2 / 3) - drift(ttlMillis)) - 1)
-      assert.strictEqual((yield* Fiber.poll(lost))._tag, "None")
+      assert.strictEqual((yield* TestEdition.poll(lost))._tag, "None")
       yield* TestClock.adjust(1)
       yield* settleFibers
       assert.deepInclude({ ...(yield* Fiber.join(lost)) }, { reason: "Unreachable", fencingToken: 7 })
       yield* leave.next
     }))
 
-  it.scoped("is renewed again and again until its deadline when renewals fail", () =>
+  it.effect("is renewed again and again until its deadline when renewals fail", () =>
     Effect.gen(function*() {
       const { engine, lease, refresh } = yield* held
       yield* TestClock.adjust(ttlMillis / 3)
@@ -62,7 +67,7 @@ describe("a held lease", () => {
     }))
 
   for (const [ttl, pause] of [[300, 50], [6_000, 600], [60_000, 1_000]] as const) {
-    it.scoped(`whose renewal failed is renewed after a tenth of its ttl, between 50 ms and 1 s: ${ttl}`, () =>
+    it.effect(`whose renewal failed is renewed after a tenth of its ttl, between 50 ms and 1 s: ${ttl}`, () =>
       Effect.gen(function*() {
         const { acquire, refresh, start } = yield* setup
         yield* start({ ttlMillis: ttl })
@@ -83,7 +88,7 @@ describe("a held lease", () => {
   const extendedTo = (millis: number) =>
     Effect.gen(function*() {
       const parts = yield* held
-      const extending = yield* Effect.fork(parts.engine.extend(parts.lease, millis))
+      const extending = yield* Effect.forkChild(parts.engine.extend(parts.lease, millis))
       const extension = yield* parts.refresh.next
       assert.strictEqual(extension.input.items[0]?.ttlMillis, millis)
       extension.reply(heldAnswer(millis))
@@ -92,17 +97,17 @@ describe("a held lease", () => {
     })
   const long = 4 * ttlMillis
 
-  it.scoped("R6: that was extended keeps its deadline when it is asked for less than remains", () =>
+  it.effect("R6: that was extended keeps its deadline when it is asked for less than remains", () =>
     Effect.gen(function*() {
       const { engine, lease, refresh } = yield* extendedTo(long)
       yield* TestClock.adjust(1_000)
-      const shorter = yield* Effect.fork(engine.extend(lease, ttlMillis))
+      const shorter = yield* Effect.forkChild(engine.extend(lease, ttlMillis))
       ;(yield* refresh.next).reply(heldAnswer(long - 1_000))
       yield* Effect.orDie(Fiber.join(shorter))
       assert.approximately(yield* left(engine, lease), long - drift(long) - 1_000, 1)
     }))
 
-  it.scoped("R43: that was extended is asked for every third of its ttl, not of what remains", () =>
+  it.effect("R43: that was extended is asked for every third of its ttl, not of what remains", () =>
     Effect.gen(function*() {
       const { lost, refresh } = yield* extendedTo(long)
       yield* TestClock.adjust(ttlMillis / 3)
@@ -113,7 +118,7 @@ describe("a held lease", () => {
       assert.strictEqual((yield* Fiber.join(lost)).reason, "Superseded")
     }))
 
-  it.scoped("R43: is counted on for no longer than was asked for, when the server's clock went back", () =>
+  it.effect("R43: is counted on for no longer than was asked for, when the server's clock went back", () =>
     Effect.gen(function*() {
       const { engine, lease, refresh } = yield* held
       yield* TestClock.adjust(ttlMillis / 3)
@@ -125,20 +130,20 @@ describe("a held lease", () => {
       yield* refresh.next
     }))
 
-  it.scoped("R43: ends when the newest answer says so, when the server's clock went ahead or a replica knows no better", () =>
+  it.effect("R43: ends when the newest answer says so, when the server's clock went ahead or a replica knows no better", () =>
     Effect.gen(function*() {
       const { engine, lease, refresh } = yield* extendedTo(long)
       yield* TestClock.adjust(1_000)
-      const asking = yield* Effect.fork(engine.extend(lease, ttlMillis))
+      const asking = yield* Effect.forkChild(engine.extend(lease, ttlMillis))
       ;(yield* refresh.next).reply(heldAnswer(ttlMillis))
       yield* Effect.orDie(Fiber.join(asking))
       assert.approximately(yield* left(engine, lease), ttlMillis - drift(ttlMillis), 1)
     }))
 
-  it.scoped("R43: what a newer answer has said is not undone by an older one", () =>
+  it.effect("R43: what a newer answer has said is not undone by an older one", () =>
     Effect.gen(function*() {
       const { engine, lease, refresh } = yield* held
-      const extending = yield* Effect.fork(Effect.exit(engine.extend(lease, long)))
+      const extending = yield* Effect.forkChild(Effect.exit(engine.extend(lease, long)))
       const extension = yield* refresh.next
       yield* TestClock.adjust(ttlMillis / 3)
       ;(yield* refresh.next).reply(heldAnswer(ttlMillis))
@@ -153,7 +158,7 @@ describe("a held lease", () => {
       assert.approximately(yield* left(engine, lease), long - drift(long) - ttlMillis * 2 / 3, 1)
     }))
 
-  it.scoped("R13: that the store calls waiting, asked after the grant, is lost and given back", () =>
+  it.effect("R13: that the store calls waiting, asked after the grant, is lost and given back", () =>
     Effect.gen(function*() {
       const { leave, lease, lost, refresh } = yield* held
       yield* TestClock.adjust(ttlMillis / 3)
@@ -163,7 +168,7 @@ describe("a held lease", () => {
       assert.deepStrictEqual((yield* leave.next).input.map((item) => item.token), [lease.token])
     }))
 
-  it.scoped("R13: an answer to a question from before the grant says nothing about it", () =>
+  it.effect("R13: an answer to a question from before the grant says nothing about it", () =>
     Effect.gen(function*() {
       const { acquire, engine, refresh, send, start } = yield* setup
       const fiber = yield* start()
@@ -179,7 +184,7 @@ describe("a held lease", () => {
       assert.isAbove(yield* left(engine, lease), 0)
     }))
 
-  it.scoped("R19: a message for a token that is not ours, or with another fence, changes nothing", () =>
+  it.effect("R19: a message for a token that is not ours, or with another fence, changes nothing", () =>
     Effect.gen(function*() {
       const { engine, lease, send } = yield* held
       yield* send({ _tag: "Revoked", token: "stranger", fence: 7 })
@@ -190,7 +195,7 @@ describe("a held lease", () => {
       assert.strictEqual(yield* left(engine, lease), -1)
     }))
 
-  it.scoped("R30: a forced release that overtakes the answer that grants is not forgotten", () =>
+  it.effect("R30: a forced release that overtakes the answer that grants is not forgotten", () =>
     Effect.gen(function*() {
       const { acquire, send, start } = yield* setup
       yield* start()
@@ -202,7 +207,7 @@ describe("a held lease", () => {
     }))
 
   for (const first of ["the answer that grants", "the heartbeat that tells of a lost grant"]) {
-    it.scoped(`R17, R30: to be asked to let go before ${first} is not forgotten`, () =>
+    it.effect(`R17, R30: to be asked to let go before ${first} is not forgotten`, () =>
       Effect.gen(function*() {
         const { acquire, engine, refresh, send, start } = yield* setup
         const fiber = yield* start()
@@ -226,7 +231,7 @@ describe("a held lease", () => {
       }))
   }
 
-  it.scoped("R23: a grant whose answer came after its end is not handed over", () =>
+  it.effect("R23: a grant whose answer came after its end is not handed over", () =>
     Effect.gen(function*() {
       const { acquire, leave, start } = yield* setup
       yield* start({ ttlMillis: 1_000 })
@@ -238,7 +243,7 @@ describe("a held lease", () => {
       assert.deepStrictEqual((yield* leave.next).input.map((item) => item.token), [asked.input.token])
     }))
 
-  it.scoped("R23: is over for whoever asks after its deadline, though no timer has fired", () =>
+  it.effect("R23: is over for whoever asks after its deadline, though no timer has fired", () =>
     Effect.gen(function*() {
       const { engine, keeperNow, lease } = yield* Effect.map(held, (parts) => ({
         ...parts,
@@ -250,7 +255,7 @@ describe("a held lease", () => {
       assert.isTrue(Exit.isFailure(yield* Effect.exit(engine.extend(lease, ttlMillis))))
     }))
 
-  it.scoped("hundreds that are due at once go one batch after the other, without those that end meanwhile (R16)", () =>
+  it.effect("hundreds that are due at once go one batch after the other, without those that end meanwhile (R16)", () =>
     Effect.gen(function*() {
       const { acquire, engine, refresh, start } = yield* setup
       const leases: Array<Lease> = []
@@ -270,19 +275,19 @@ describe("a held lease", () => {
         reply(input.items.map(() => heldAnswer(ttlMillis)[0]!))
         if (batch === 1) {
           const others = leases.filter(({ token }) => !tokens.includes(token))
-          for (const lease of others.slice(0, 50)) yield* Effect.fork(engine.release(lease))
+          for (const lease of others.slice(0, 50)) yield* Effect.forkChild(engine.release(lease))
           yield* settleFibers
         }
         yield* TestClock.adjust(1)
         assert.strictEqual(refresh.calls.length, 0)
-        yield* Effect.zipRight(TestClock.adjust(1), settleFibers)
+        yield* Effect.andThen(TestClock.adjust(1), settleFibers)
       }
       const held = leases.filter(({ state }) => state._tag === "Held")
       assert.lengthOf(held, 950)
       assert.sameMembers(tokens, held.map(({ token }) => token))
     }))
 
-  it.scoped("10,000 leases are renewed in 40 commands a period, all of them", () =>
+  it.effect("10,000 leases are renewed in 40 commands a period, all of them", () =>
     Effect.gen(function*() {
       const { acquire, refresh, start } = yield* setup
       for (let i = 0; i < 10_000; i++) {
@@ -303,23 +308,23 @@ describe("a held lease", () => {
         }
       })
       // The first period brings leases of different ages together.
-      for (let i = 0; i < 30; i++) yield* Effect.zipRight(TestClock.adjust(100), answerAll)
+      for (let i = 0; i < 30; i++) yield* Effect.andThen(TestClock.adjust(100), answerAll)
       commands = 0
       renewed.clear()
       for (let i = 0; i < 90; i++) {
-        yield* Effect.zipRight(TestClock.adjust(100), Effect.zipRight(settleFibers, answerAll))
+        yield* Effect.andThen(TestClock.adjust(100), Effect.andThen(settleFibers, answerAll))
       }
       assert.strictEqual(renewed.size, 10_000)
       assert.isAtMost(commands, 3 * Math.ceil(10_000 / 256) + 3)
     }), 60_000)
 
-  it.scoped("that was extended is given back until the longer lease must be over", () =>
+  it.effect("that was extended is given back until the longer lease must be over", () =>
     Effect.gen(function*() {
       const { engine, leave, lease, refresh } = yield* held
-      const extending = yield* Effect.fork(engine.extend(lease, 10 * ttlMillis))
+      const extending = yield* Effect.forkChild(engine.extend(lease, 10 * ttlMillis))
       ;(yield* refresh.next).reply(heldAnswer(10 * ttlMillis))
       yield* Fiber.join(extending)
-      yield* Effect.fork(Effect.exit(engine.release(lease)))
+      yield* Effect.forkChild(Effect.exit(engine.release(lease)))
       let last = 0
       for (let at = 0; at <= 20 * ttlMillis; at += 500) {
         yield* settleFibers
@@ -332,19 +337,19 @@ describe("a held lease", () => {
       assert.isAtLeast(last, 10 * ttlMillis)
     }))
 
-  it.scoped("whose leave has failed is given back once more, and at once, when the service closes", () =>
+  it.effect("whose leave has failed is given back once more, and at once, when the service closes", () =>
     Effect.gen(function*() {
       const { acquire, leave, makeEngine } = yield* setup
       const scope = yield* Scope.make()
-      const { engine, start } = yield* Scope.extend(makeEngine, scope)
+      const { engine, start } = yield* Scope.provide(makeEngine, scope)
       const fiber = yield* start()
       const asked = yield* acquire.next
       asked.reply(granted(7))
       const lease = yield* Effect.orDie(Fiber.join(fiber))
-      const release = yield* Effect.fork(Effect.exit(engine.release(lease)))
+      const release = yield* Effect.forkChild(Effect.exit(engine.release(lease)))
       ;(yield* leave.next).fail()
       yield* Fiber.join(release)
-      const closing = yield* Effect.fork(Scope.close(scope, Exit.void))
+      const closing = yield* Effect.forkChild(Scope.close(scope, Exit.void))
       const again = yield* leave.next
       assert.deepStrictEqual(again.input.map(({ token }) => token), [asked.input.token])
       again.reply([wasHeld])
@@ -355,10 +360,10 @@ describe("a held lease", () => {
 
   const wasUnknown = { _tag: "Left" as const, was: "Unknown" as const }
 
-  it.scoped("R45: that the store did not know when it was left was lost, and whoever releases it is told", () =>
+  it.effect("R45: that the store did not know when it was left was lost, and whoever releases it is told", () =>
     Effect.gen(function*() {
       const { engine, leave, lease } = yield* held
-      const release = yield* Effect.fork(Effect.flip(engine.release(lease)))
+      const release = yield* Effect.forkChild(Effect.flip(engine.release(lease)))
       ;(yield* leave.next).reply([wasUnknown])
       const error = yield* Fiber.join(release)
       assert.deepInclude({ ...error }, { _tag: "LockLostError", reason: "Superseded", fencingToken: 7 })
@@ -366,10 +371,10 @@ describe("a held lease", () => {
       assert.strictEqual(leave.calls.length, 0)
     }))
 
-  it.scoped("R45: is not called lost when its leave was sent twice, or may have been", () =>
+  it.effect("R45: is not called lost when its leave was sent twice, or may have been", () =>
     Effect.gen(function*() {
       const { engine, leave, lease } = yield* held
-      const release = yield* Effect.fork(Effect.exit(engine.release(lease)))
+      const release = yield* Effect.forkChild(Effect.exit(engine.release(lease)))
       ;(yield* leave.next).fail()
       assert.strictEqual((yield* Effect.flatten(Fiber.join(release)).pipe(Effect.flip))._tag, "BackendError")
       yield* TestClock.adjust(100)
@@ -378,22 +383,22 @@ describe("a held lease", () => {
       yield* engine.release(lease)
 
       const another = yield* held
-      const unsure = yield* Effect.fork(another.engine.release(another.lease))
+      const unsure = yield* Effect.forkChild(another.engine.release(another.lease))
       ;(yield* another.leave.next).reply([{ _tag: "Left", was: "Unsure" }])
       yield* Fiber.join(unsure)
     }))
 
-  it.scoped("R45: is not called lost when the answer to its leave came past its deadline", () =>
+  it.effect("R45: is not called lost when the answer to its leave came past its deadline", () =>
     Effect.gen(function*() {
       const { engine, leave, lease } = yield* held
-      const release = yield* Effect.fork(engine.release(lease))
+      const release = yield* Effect.forkChild(engine.release(lease))
       const left = yield* leave.next
       yield* TestClock.adjust(ttlMillis)
       left.reply([wasUnknown])
       yield* Fiber.join(release)
     }))
 
-  it.scoped("closing the engine gives everything back and lets nobody wait on", () =>
+  it.effect("closing the engine gives everything back and lets nobody wait on", () =>
     Effect.gen(function*() {
       const { acquire, engine, leave, lease, start } = yield* held
       const waiter = yield* start()
@@ -409,7 +414,7 @@ describe("a held lease", () => {
       assert.isTrue(Exit.isFailure(yield* Fiber.await(late)))
     }))
 
-  it.scoped("R15: a grant that is answered after the service has closed is given back once more", () =>
+  it.effect("R15: a grant that is answered after the service has closed is given back once more", () =>
     Effect.gen(function*() {
       const { acquire, engine, leave, start } = yield* setup
       const fiber = yield* start()

@@ -1,6 +1,11 @@
 /** What a singleton with `hold` asks of its store, one interleaving each. */
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Either, Exit, Fiber, TestClock } from "effect"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Result from "effect/Result"
+import * as TestClock from "effect/testing/TestClock"
 import * as Options from "../../src/internal/options.js"
 import * as Singleton from "../../src/internal/singleton.js"
 import { granted, settleFibers, setup, ttlMillis } from "./handStore.js"
@@ -12,12 +17,12 @@ const heldFor = (remainingMillis: number) => [{ _tag: "Held" as const, remaining
 /** A singleton that stands with `hold`, and what its job ends with. */
 const standing = Effect.gen(function*() {
   const hands = yield* setup
-  const defaults = Either.getOrThrow(Options.decode(undefined, ttlMillis))
+  const defaults = Result.getOrThrow(Options.decode(undefined, ttlMillis))
   const ends = yield* Deferred.make<string>()
   let runs = 0
-  const job = Effect.zipRight(Effect.sync(() => runs++), Deferred.await(ends))
+  const job = Effect.andThen(Effect.sync(() => runs++), Deferred.await(ends))
   const stand = (options: { readonly hold: number; readonly wait?: number }) =>
-    Effect.fork(Singleton.run({ engine: hands.engine, realm: hands.store, defaults }, "k", job, options))
+    Effect.forkChild(Singleton.run({ engine: hands.engine, realm: hands.store, defaults }, "k", job, options))
   return { ...hands, stand, ends, runs: () => runs }
 })
 
@@ -34,7 +39,7 @@ const running = Effect.gen(function*() {
 })
 
 describe("a singleton with hold", () => {
-  it.scoped("has its key kept for all of it before its job starts, so nothing is asked at its end that could fail", () =>
+  it.effect("has its key kept for all of it before its job starts, so nothing is asked at its end that could fail", () =>
     Effect.gen(function*() {
       const { acquire, refresh, runs, stand } = yield* standing
       yield* stand({ hold })
@@ -47,7 +52,7 @@ describe("a singleton with hold", () => {
       assert.strictEqual(runs(), 1)
     }))
 
-  it.scoped("asks for nothing when its lease lasts that long anyway", () =>
+  it.effect("asks for nothing when its lease lasts that long anyway", () =>
     Effect.gen(function*() {
       const { acquire, refresh, runs, stand } = yield* standing
       yield* stand({ hold: ttlMillis / 2 })
@@ -57,7 +62,7 @@ describe("a singleton with hold", () => {
     }))
 
   for (const wait of [undefined, 0]) {
-    it.scoped(`gives its key back and does not start when it cannot be kept so long, and stands again if it waits: ${wait}`, () =>
+    it.effect(`gives its key back and does not start when it cannot be kept so long, and stands again if it waits: ${wait}`, () =>
       Effect.gen(function*() {
         const { acquire, leave, refresh, runs, stand } = yield* standing
         const fiber = yield* stand({ hold, ...(wait === undefined ? {} : { wait }) })
@@ -69,14 +74,14 @@ describe("a singleton with hold", () => {
           [first.input.token, undefined]
         ])
         given.reply(left("Holder"))
-        yield* Effect.zipRight(settleFibers, TestClock.adjust(1_000))
+        yield* Effect.andThen(settleFibers, TestClock.adjust(1_000))
         if (wait === 0) assert.strictEqual((yield* Effect.flip(Fiber.join(fiber)))._tag, "BackendError")
         else assert.notStrictEqual((yield* acquire.next).input.token, first.input.token)
         assert.strictEqual(runs(), 0)
       }))
   }
 
-  it.scoped("leaves its key shut for the rest when its job ends, each attempt for what is left by then", () =>
+  it.effect("leaves its key shut for the rest when its job ends, each attempt for what is left by then", () =>
     Effect.gen(function*() {
       const { ends, fiber, leave, token } = yield* running
       yield* TestClock.adjust(1_000)
@@ -84,26 +89,26 @@ describe("a singleton with hold", () => {
       const first = yield* leave.next
       assert.deepStrictEqual(first.input, [{ target: first.input[0]!.target, token, keepMillis: hold - 1_000 }])
       first.fail()
-      yield* Effect.zipRight(settleFibers, TestClock.adjust(100))
+      yield* Effect.andThen(settleFibers, TestClock.adjust(100))
       const second = yield* leave.next
       assert.strictEqual(second.input[0]?.keepMillis, hold - 1_100)
       second.reply(left("Holder"))
       assert.strictEqual(yield* Fiber.join(fiber), "done")
     }))
 
-  it.scoped("and has it settled when that is over: who waits has last heard of a lease that ends later", () =>
+  it.effect("and has it settled when that is over: who waits has last heard of a lease that ends later", () =>
     Effect.gen(function*() {
       const { ends, leave, refresh } = yield* running
       yield* Deferred.succeed(ends, "done")
       const given = yield* leave.next
       given.reply(left("Holder"))
-      yield* Effect.zipRight(settleFibers, TestClock.adjust(hold))
+      yield* Effect.andThen(settleFibers, TestClock.adjust(hold))
       assert.strictEqual(refresh.calls.length, 0)
-      yield* Effect.zipRight(TestClock.adjust(1), settleFibers)
+      yield* Effect.andThen(TestClock.adjust(1), settleFibers)
       assert.deepStrictEqual((yield* refresh.next).input.also, [given.input[0]!.target])
     }))
 
-  it.scoped("gives its key back when its job ends after that", () =>
+  it.effect("gives its key back when its job ends after that", () =>
     Effect.gen(function*() {
       const { ends, leave, refresh } = yield* running
       for (let at = 0; at < hold; at += ttlMillis / 3) {
@@ -116,7 +121,7 @@ describe("a singleton with hold", () => {
     }))
 
   for (const when of ["while its job runs", "and its leave is on the way"]) {
-    it.scoped(`gives its key back when it is asked for ${when}`, () =>
+    it.effect(`gives its key back when it is asked for ${when}`, () =>
       Effect.gen(function*() {
         const { ends, leave, send, token } = yield* running
         const ask = send({ _tag: "Asked", token, fence: 7 })
@@ -126,17 +131,17 @@ describe("a singleton with hold", () => {
           // The server has told before it carried out the leave.
           yield* Deferred.succeed(ends, "done")
           ;(yield* leave.next).reply(left("Holder"))
-          yield* Effect.zipRight(settleFibers, ask)
+          yield* Effect.andThen(settleFibers, ask)
         }
         const given = yield* leave.next
         assert.deepStrictEqual(given.input.map(({ keepMillis, token }) => [token, keepMillis]), [[token, undefined]])
         // Once is enough.
-        yield* Effect.zipRight(ask, settleFibers)
+        yield* Effect.andThen(ask, settleFibers)
         assert.strictEqual(leave.calls.length, 0)
       }))
   }
 
-  it.scoped("leaves its key shut for the rest when its layer closes under its job", () =>
+  it.effect("leaves its key shut for the rest when its layer closes under its job", () =>
     Effect.gen(function*() {
       const { engine, fiber, leave, token } = yield* running
       engine.close()
@@ -145,10 +150,10 @@ describe("a singleton with hold", () => {
       assert.isTrue(Exit.isFailure(yield* Fiber.await(fiber)))
     }))
 
-  it.scoped("and when it is interrupted", () =>
+  it.effect("and when it is interrupted", () =>
     Effect.gen(function*() {
       const { fiber, leave } = yield* running
-      const interruption = yield* Effect.fork(Fiber.interrupt(fiber))
+      const interruption = yield* Effect.forkChild(Fiber.interrupt(fiber))
       const given = yield* leave.next
       assert.strictEqual(given.input[0]?.keepMillis, hold)
       given.reply(left("Holder"))

@@ -1,6 +1,11 @@
 /** The rules of docs/protocol.md for leases on several keys, one interleaving each. */
+import * as TestEdition from "#test-edition"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Logger, Option, TestClock } from "effect"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as TestClock from "effect/testing/TestClock"
 import type { LockAcquisitionError } from "../../src/DlockError.js"
 import type { Request } from "../../src/internal/engine/engine.js"
 import * as Multi from "../../src/internal/engine/multi.js"
@@ -19,7 +24,7 @@ const refusedBy = (key: string) => ({
 const multi = Effect.map(setup, (hands) => ({
   ...hands,
   ask: (options: Partial<Request<ReadonlyArray<LockAcquisitionError>>>) =>
-    Effect.fork(Effect.uninterruptibleMask((restore) =>
+    Effect.forkChild(Effect.uninterruptibleMask((restore) =>
       Multi.acquire(hands.engine, {
         ...hands.request,
         claims: [claim("a"), claim("b"), claim("c")],
@@ -40,7 +45,7 @@ describe("a lease on several keys", () => {
       return { ...hands, lease: yield* Effect.orDie(Fiber.join(fiber)) }
     }))
 
-  it.scoped("is renewed with one item for each key, and lasts as long as the shortest", () =>
+  it.effect("is renewed with one item for each key, and lasts as long as the shortest", () =>
     Effect.gen(function*() {
       const { engine, lease, refresh } = yield* asked
       yield* TestClock.adjust(ttlMillis / 3)
@@ -52,7 +57,7 @@ describe("a lease on several keys", () => {
     }))
 
   for (const answer of [{ _tag: "Gone" as const }, waiting()]) {
-    it.scoped(`is lost as a whole, and all of it given back, when one key is ${answer._tag}`, () =>
+    it.effect(`is lost as a whole, and all of it given back, when one key is ${answer._tag}`, () =>
       Effect.gen(function*() {
         const { engine, lease, leave, refresh } = yield* asked
         yield* TestClock.adjust(ttlMillis / 3)
@@ -64,7 +69,7 @@ describe("a lease on several keys", () => {
       }))
   }
 
-  it.scoped("R13: is lost when one key is held under another fence: it was granted anew, and others had it in between", () =>
+  it.effect("R13: is lost when one key is held under another fence: it was granted anew, and others had it in between", () =>
     Effect.gen(function*() {
       const { engine, lease, leave, refresh } = yield* asked
       yield* TestClock.adjust(ttlMillis / 3)
@@ -73,10 +78,10 @@ describe("a lease on several keys", () => {
       assert.strictEqual((yield* Effect.flip(engine.remaining(lease))).reason, "Superseded")
     }))
 
-  it.scoped("is released by one command", () =>
+  it.effect("is released by one command", () =>
     Effect.gen(function*() {
       const { engine, lease, leave } = yield* asked
-      const release = yield* Effect.fork(engine.release(lease))
+      const release = yield* Effect.forkChild(engine.release(lease))
       const left = yield* leave.next
       assert.deepStrictEqual(keysOf(left.input), ["a", "b", "c"])
       left.reply([wasHeld, wasHeld, wasHeld])
@@ -101,7 +106,7 @@ describe("a lease on several keys that is waited for", () => {
       return { ...hands, acquire, fiber, next }
     }))
 
-  it.scoped("is asked for at once first, and then key by key in order", () =>
+  it.effect("is asked for at once first, and then key by key in order", () =>
     Effect.gen(function*() {
       const { engine, fiber, leave, next, refresh, send } = yield* inTurn
       const a = yield* next("a")
@@ -129,7 +134,7 @@ describe("a lease on several keys that is waited for", () => {
       assert.strictEqual((yield* Effect.flip(engine.remaining(lease))).reason, "Revoked")
     }))
 
-  it.scoped("lasts for as long as the key that was had first", () =>
+  it.effect("lasts for as long as the key that was had first", () =>
     Effect.gen(function*() {
       const { engine, fiber, next } = yield* inTurn
       ;(yield* next("a")).reply(granted(7))
@@ -143,7 +148,7 @@ describe("a lease on several keys that is waited for", () => {
       assert.isAtMost(yield* engine.remaining(lease), ttlMillis - 2_000)
     }))
 
-  it.scoped("R43: is counted on for no longer than was asked for each key, and ends when a newer answer says so", () =>
+  it.effect("R43: is counted on for no longer than was asked for each key, and ends when a newer answer says so", () =>
     Effect.gen(function*() {
       const { engine, fiber, next, refresh } = yield* inTurn
       const a = yield* next("a")
@@ -158,7 +163,7 @@ describe("a lease on several keys that is waited for", () => {
       assert.isBelow(yield* engine.remaining(lease), 1_000)
     }))
 
-  it.scoped("starts again when a key was lost on the way, and gives back the others (R20)", () =>
+  it.effect("starts again when a key was lost on the way, and gives back the others (R20)", () =>
     Effect.gen(function*() {
       const { acquire, leave, next, refresh } = yield* inTurn
       const a = yield* next("a")
@@ -182,7 +187,7 @@ describe("a lease on several keys that is waited for", () => {
       assert.notInclude([a.input.token, b.input.token, c.input.token], again.input.token)
     }))
 
-  it.scoped("gives back what it has when it is interrupted, and a silent store holds nobody up", () =>
+  it.effect("gives back what it has when it is interrupted, and a silent store holds nobody up", () =>
     Effect.gen(function*() {
       const { fiber, leave, next } = yield* inTurn
       const a = yield* next("a")
@@ -190,11 +195,11 @@ describe("a lease on several keys that is waited for", () => {
       const b = yield* next("b")
       b.reply(waiting())
       yield* settleFibers
-      assert.isTrue(Exit.isInterrupted(yield* Fiber.interrupt(fiber)))
+      assert.isTrue(Exit.hasInterrupts(yield* TestEdition.interrupted(fiber)))
       assert.sameMembers(leave.calls.flatMap(({ input }) => keysOf(input)), ["a", "b"])
     }))
 
-  it.scoped("so does a wait that is over", () =>
+  it.effect("so does a wait that is over", () =>
     Effect.gen(function*() {
       const { acquire, ask, leave } = yield* multi
       const fiber = yield* ask({ waits: true, waitMillis: 1_000 })
@@ -207,7 +212,7 @@ describe("a lease on several keys that is waited for", () => {
       assert.sameMembers(leave.calls.flatMap(({ input }) => keysOf(input)), ["a", "b"])
     }))
 
-  it.scoped("awaits each first answer for as long as the store takes, however short its wait is", () =>
+  it.effect("awaits each first answer for as long as the store takes, however short its wait is", () =>
     Effect.gen(function*() {
       const { acquire, ask, leave } = yield* multi
       const free = yield* ask({ waits: true, waitMillis: 1 })
@@ -225,7 +230,7 @@ describe("a lease on several keys that is waited for", () => {
       yield* leave.next
     }))
 
-  it.scoped("fails with Timeout for every key that is held, when its wait was over before the store said so", () =>
+  it.effect("fails with Timeout for every key that is held, when its wait was over before the store said so", () =>
     Effect.gen(function*() {
       const { acquire, ask } = yield* multi
       const fiber = yield* ask({ waits: true, waitMillis: 1 })
@@ -240,20 +245,20 @@ describe("a lease on several keys that is waited for", () => {
       assert.strictEqual(acquire.calls.length, 0)
     }))
 
-  it.scoped("whose keys are lost before the last is had, each time and never renewed, fails after commandTimeout", () =>
+  it.effect("whose keys are lost before the last is had, each time and never renewed, fails after commandTimeout", () =>
     Effect.gen(function*() {
       const { acquire, ask } = yield* multi
       const terms = { ttlMillis: 300, renew: true, maxHoldMillis: Infinity, metadata: "", onHolder: undefined }
       const fiber = yield* ask({ waits: true, terms })
       let passes = 0
       for (let at = 0; at < 10_000; at += 200) {
-        yield* Effect.zipRight(settleFibers, TestClock.adjust(200))
+        yield* Effect.andThen(settleFibers, TestClock.adjust(200))
         for (const { input, reply } of acquire.calls.splice(0)) {
           if (!input.wait) passes++
           reply(input.wait ? granted(7, 300) : refusedBy("b"))
         }
       }
-      assert.isTrue(Option.isSome(yield* Fiber.poll(fiber)))
+      assert.isTrue(Option.isSome(yield* TestEdition.poll(fiber)))
       const error = yield* Effect.flip(Fiber.join(fiber))
       assert(!Array.isArray(error))
       assert.include(String(error), "`ttl` (300ms) is shorter than taking 3 keys one after the other (600ms)")
@@ -261,7 +266,7 @@ describe("a lease on several keys that is waited for", () => {
       assert.strictEqual(passes, 1 + Math.ceil(commandTimeoutMillis / 800))
     }))
 
-  it.scoped("without renewal it lasts for a whole ttl from when all are had: it is extended once", () =>
+  it.effect("without renewal it lasts for a whole ttl from when all are had: it is extended once", () =>
     Effect.gen(function*() {
       const { acquire, ask, engine, refresh, request, send } = yield* multi
       const fiber = yield* ask({ waits: true, terms: { ...request.terms, renew: false } })
@@ -280,7 +285,7 @@ describe("a lease on several keys that is waited for", () => {
       assert.isAbove(yield* engine.remaining(lease), ttlMillis * 0.95)
     }))
 
-  it.scoped("and given back, to be asked for again, when somebody has asked for it by then", () =>
+  it.effect("and given back, to be asked for again, when somebody has asked for it by then", () =>
     Effect.gen(function*() {
       const { acquire, ask, leave, request, send } = yield* multi
       yield* ask({ waits: true, terms: { ...request.terms, renew: false } })
@@ -296,7 +301,7 @@ describe("a lease on several keys that is waited for", () => {
       assert.deepStrictEqual(keysOf((yield* leave.next).input), ["a", "b", "c"])
     }))
 
-  it.scoped("has one limit of time for all its keys", () =>
+  it.effect("has one limit of time for all its keys", () =>
     Effect.gen(function*() {
       const { acquire, ask, leave } = yield* multi
       const fiber = yield* ask({ waits: true, waitMillis: 1_000 })
@@ -318,7 +323,7 @@ describe("a lease on several keys that is waited for", () => {
 })
 
 describe("leases on several keys", () => {
-  it.scoped("go in batches of at most 256 items", () =>
+  it.effect("go in batches of at most 256 items", () =>
     Effect.gen(function*() {
       const { acquire, ask, refresh } = yield* multi
       for (let i = 0; i < 100; i++) {
@@ -343,11 +348,8 @@ describe("leases on several keys", () => {
 })
 
 describe("processes that disagree about a limit", () => {
-  it.scoped("are told of in the log once a key, with both numbers", () => {
+  it.effect("are told of in the log once a key, with both numbers", () => {
     const messages: Array<unknown> = []
-    const logger = Logger.make(({ message }) => {
-      messages.push(message)
-    })
     const theirs = { kind: "semaphore", key: "s", permits: 1, limit: 4 } as const
     return Effect.gen(function*() {
       const { engine } = yield* multi
@@ -359,6 +361,6 @@ describe("processes that disagree about a limit", () => {
       assert.strictEqual(messages.length, 2)
       assert.match(String(messages[0]), /"s" is used with 4 permits here and with 5 elsewhere/)
       assert.match(String(messages[1]), /"t"/)
-    }).pipe(Effect.provide(Logger.replace(Logger.defaultLogger, logger)))
+    }).pipe(TestEdition.loggedTo(({ message }) => void messages.push(message)))
   })
 })

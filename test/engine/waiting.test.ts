@@ -1,12 +1,17 @@
 /** The rules of docs/protocol.md that an engine upholds while it waits, one interleaving each. */
+import * as TestEdition from "#test-edition"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Option, TestClock } from "effect"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as TestClock from "effect/testing/TestClock"
 import { commandTimeoutMillis, granted, left, settleFibers, setup, ttlMillis, waiting, wasHeld } from "./handStore.js"
 
 const drift = (millis: number) => millis * 0.01 + 2
 
 describe("a waiter", () => {
-  it.scoped("R2: ignores a grant whose fence is not above what it was told while waiting", () =>
+  it.effect("R2: ignores a grant whose fence is not above what it was told while waiting", () =>
     Effect.gen(function*() {
       const { acquire, refresh, send, start } = yield* setup
       const fiber = yield* start()
@@ -17,12 +22,12 @@ describe("a waiter", () => {
       heartbeat.reply([waiting({ lastFence: 200 })])
       yield* settleFibers
       yield* send({ _tag: "Granted", token: asked.input.token, fence: 150 })
-      assert.strictEqual((yield* Fiber.poll(fiber))._tag, "None")
+      assert.strictEqual((yield* TestEdition.poll(fiber))._tag, "None")
       yield* send({ _tag: "Granted", token: asked.input.token, fence: 201 })
-      assert.strictEqual((yield* Fiber.poll(fiber))._tag, "Some")
+      assert.strictEqual((yield* TestEdition.poll(fiber))._tag, "Some")
     }))
 
-  it.scoped("R2: a token that the store does not know is dead; its caller queues anew with another", () =>
+  it.effect("R2: a token that the store does not know is dead; its caller queues anew with another", () =>
     Effect.gen(function*() {
       const { acquire, leave, refresh, start } = yield* setup
       yield* start()
@@ -36,7 +41,7 @@ describe("a waiter", () => {
       assert.deepStrictEqual((yield* leave.next).input.map((item) => item.token), [first.input.token])
     }))
 
-  it.scoped("R4: a grant lasts from the last answered heartbeat of that very token, not of the process", () =>
+  it.effect("R4: a grant lasts from the last answered heartbeat of that very token, not of the process", () =>
     Effect.gen(function*() {
       const { acquire, engine, refresh, send, start } = yield* setup
       const first = yield* start()
@@ -55,7 +60,7 @@ describe("a waiter", () => {
       assert.approximately(yield* left(engine, lease), ttlMillis - drift(ttlMillis) - 2_000, 1)
     }))
 
-  it.scoped("R5: the deadline counts from before the command was sent, whenever its answer comes", () =>
+  it.effect("R5: the deadline counts from before the command was sent, whenever its answer comes", () =>
     Effect.gen(function*() {
       const { acquire, engine, start } = yield* setup
       const fiber = yield* start()
@@ -66,7 +71,7 @@ describe("a waiter", () => {
       assert.approximately(yield* left(engine, lease), ttlMillis - drift(ttlMillis) - 1_500, 1)
     }))
 
-  it.scoped("R14: a grant with too little left is confirmed by a round trip before it is used", () =>
+  it.effect("R14: a grant with too little left is confirmed by a round trip before it is used", () =>
     Effect.gen(function*() {
       const { acquire, engine, refresh, send, start } = yield* setup
       const fiber = yield* start()
@@ -77,14 +82,14 @@ describe("a waiter", () => {
       yield* refresh.next
       yield* TestClock.adjust("4 seconds")
       yield* send({ _tag: "Granted", token: asked.input.token, fence: 101 })
-      assert.strictEqual((yield* Fiber.poll(fiber))._tag, "None")
+      assert.strictEqual((yield* TestEdition.poll(fiber))._tag, "None")
       const confirmation = yield* refresh.next
       confirmation.reply([{ _tag: "Held", remainingMillis: ttlMillis, fence: 101 }])
       const lease = yield* Fiber.join(fiber).pipe(Effect.orDie)
       assert.approximately(yield* left(engine, lease), ttlMillis - drift(ttlMillis), 1)
     }))
 
-  it.scoped("R30: a grant that overtakes the answer to its request is kept", () =>
+  it.effect("R30: a grant that overtakes the answer to its request is kept", () =>
     Effect.gen(function*() {
       const { acquire, engine, send, start } = yield* setup
       const fiber = yield* start()
@@ -96,7 +101,7 @@ describe("a waiter", () => {
       assert.approximately(yield* left(engine, lease), ttlMillis - drift(ttlMillis) - 100, 1)
     }))
 
-  it.scoped("R10: asks again when the holder's lease ends, the later in the queue the later", () =>
+  it.effect("R10: asks again when the holder's lease ends, the later in the queue the later", () =>
     Effect.gen(function*() {
       const { acquire, refresh, start } = yield* setup
       yield* start()
@@ -110,7 +115,7 @@ describe("a waiter", () => {
       assert.strictEqual(refresh.calls.length, 1)
     }))
 
-  it.scoped("R16: is out of the heartbeats in the step in which its caller leaves, before its leave is answered", () =>
+  it.effect("R16: is out of the heartbeats in the step in which its caller leaves, before its leave is answered", () =>
     Effect.gen(function*() {
       const { acquire, leave, refresh, start } = yield* setup
       const leaving = yield* start()
@@ -127,7 +132,7 @@ describe("a waiter", () => {
       assert.deepStrictEqual(heartbeat.input.items.map((item) => item.token), [staying.input.token])
     }))
 
-  it.scoped("R15: that left before its request was answered is given back, until that is confirmed", () =>
+  it.effect("R15: that left before its request was answered is given back, until that is confirmed", () =>
     Effect.gen(function*() {
       const { acquire, leave, start } = yield* setup
       const fiber = yield* start()
@@ -146,7 +151,7 @@ describe("a waiter", () => {
       assert.strictEqual(leave.calls.length, 0)
     }))
 
-  it.scoped("R15: a leave that keeps failing is repeated after 100 ms, then ever later, until nothing can be left of it", () =>
+  it.effect("R15: a leave that keeps failing is repeated after 100 ms, then ever later, until nothing can be left of it", () =>
     Effect.gen(function*() {
       const { acquire, leave, start } = yield* setup
       const fiber = yield* start()
@@ -169,7 +174,7 @@ describe("a waiter", () => {
       assert.isBelow(last, commandTimeoutMillis + ttlMillis + 2_000)
     }))
 
-  it.scoped("R11: every attempt has a token of its own, also after an unknown outcome", () =>
+  it.effect("R11: every attempt has a token of its own, also after an unknown outcome", () =>
     Effect.gen(function*() {
       const { acquire, start } = yield* setup
       const first = yield* start()
@@ -180,7 +185,7 @@ describe("a waiter", () => {
       assert.notStrictEqual((yield* acquire.next).input.token, one.input.token)
     }))
 
-  it.scoped("R25: is asked for again as soon as messages arrive again, and as soon as they do not", () =>
+  it.effect("R25: is asked for again as soon as messages arrive again, and as soon as they do not", () =>
     Effect.gen(function*() {
       const { acquire, refresh, send, start } = yield* setup
       yield* start()
@@ -196,7 +201,7 @@ describe("a waiter", () => {
       assert.isTrue(again.input.subscribed)
     }))
 
-  it.scoped("R25: whose request said otherwise than what is true by the time of its answer is asked for again", () =>
+  it.effect("R25: whose request said otherwise than what is true by the time of its answer is asked for again", () =>
     Effect.gen(function*() {
       const { acquire, refresh, send, start } = yield* setup
       yield* send({ _tag: "Unsubscribed" })
@@ -209,7 +214,7 @@ describe("a waiter", () => {
       assert.isTrue(again.input.subscribed)
     }))
 
-  it.scoped("R25: is asked for again when the subscription went and came back before its answer", () =>
+  it.effect("R25: is asked for again when the subscription went and came back before its answer", () =>
     Effect.gen(function*() {
       const { acquire, refresh, send, start } = yield* setup
       yield* start()
@@ -222,7 +227,7 @@ describe("a waiter", () => {
     }))
 
   for (const [ttl, alive] of [[4_500, 4_500], [30_000, 10_000]] as const) {
-    it.scoped(`counts as alive for its ttl, 10 seconds at most, and asks every third of that: ${ttl}`, () =>
+    it.effect(`counts as alive for its ttl, 10 seconds at most, and asks every third of that: ${ttl}`, () =>
       Effect.gen(function*() {
         const { acquire, refresh, start } = yield* setup
         const fiber = yield* start({ ttlMillis: ttl })
@@ -240,11 +245,11 @@ describe("a waiter", () => {
           heartbeat.reply([i < 3 ? waiting({ remainingMillis: alive }) : lost])
           yield* settleFibers
         }
-        assert.strictEqual((yield* Fiber.poll(fiber))._tag, "Some")
+        assert.strictEqual((yield* TestEdition.poll(fiber))._tag, "Some")
       }))
   }
 
-  it.scoped("R43: asks every third of its liveness, and waits on, when the server's clock went back", () =>
+  it.effect("R43: asks every third of its liveness, and waits on, when the server's clock went back", () =>
     Effect.gen(function*() {
       const { acquire, engine, refresh, send, start } = yield* setup
       const fiber = yield* start()
@@ -262,7 +267,7 @@ describe("a waiter", () => {
       assert.approximately(yield* left(engine, lease), ttlMillis - drift(ttlMillis), 1)
     }))
 
-  it.scoped("R43: a grant that lasts less than an older answer said is confirmed first, when the server's clock went ahead", () =>
+  it.effect("R43: a grant that lasts less than an older answer said is confirmed first, when the server's clock went ahead", () =>
     Effect.gen(function*() {
       const { acquire, engine, refresh, send, start } = yield* setup
       const fiber = yield* start()
@@ -273,13 +278,13 @@ describe("a waiter", () => {
       ;(yield* refresh.next).reply([waiting({ remainingMillis: 1_000 })])
       yield* settleFibers
       yield* send({ _tag: "Granted", token: asked.input.token, fence: 101 })
-      assert.strictEqual((yield* Fiber.poll(fiber))._tag, "None")
+      assert.strictEqual((yield* TestEdition.poll(fiber))._tag, "None")
       ;(yield* refresh.next).reply([{ _tag: "Held", remainingMillis: ttlMillis, fence: 101 }])
       const lease = yield* Effect.orDie(Fiber.join(fiber))
       assert.approximately(yield* left(engine, lease), ttlMillis - drift(ttlMillis), 1)
     }))
 
-  it.scoped("R7: that no message can reach asks every second", () =>
+  it.effect("R7: that no message can reach asks every second", () =>
     Effect.gen(function*() {
       const { acquire, refresh, send, start } = yield* setup
       yield* send({ _tag: "Unsubscribed" })
@@ -296,7 +301,7 @@ describe("a waiter", () => {
       }
     }))
 
-  it.scoped("checks every half second that messages still arrive, and only while somebody waits", () =>
+  it.effect("checks every half second that messages still arrive, and only while somebody waits", () =>
     Effect.gen(function*() {
       const { acquire, probes, start } = yield* setup
       yield* TestClock.adjust("10 seconds")
@@ -317,7 +322,7 @@ describe("a waiter", () => {
       assert.strictEqual(probes(), 5)
     }))
 
-  it.scoped("checks so when waits are short, too: only the first after a check is spared", () =>
+  it.effect("checks so when waits are short, too: only the first after a check is spared", () =>
     Effect.gen(function*() {
       const { acquire, probes, start } = yield* setup
       for (const checks of [0, 1, 1, 2, 2]) {
@@ -333,7 +338,7 @@ describe("a waiter", () => {
       }
     }))
 
-  it.scoped("fails with BackendError when no heartbeat was answered for so long that its place must be gone", () =>
+  it.effect("fails with BackendError when no heartbeat was answered for so long that its place must be gone", () =>
     Effect.gen(function*() {
       const { acquire, leave, start } = yield* setup
       const fiber = yield* start()
@@ -346,18 +351,18 @@ describe("a waiter", () => {
       assert.deepStrictEqual((yield* leave.next).input.map((item) => item.token), [asked.input.token])
     }))
 
-  it.scoped("awaits its first answer for as long as the store takes: a free lock is taken however short its wait is", () =>
+  it.effect("awaits its first answer for as long as the store takes: a free lock is taken however short its wait is", () =>
     Effect.gen(function*() {
       const { acquire, start } = yield* setup
       const fiber = yield* start({ waitMillis: 1 })
       const asked = yield* acquire.next
       yield* TestClock.adjust(commandTimeoutMillis / 5)
-      assert.strictEqual((yield* Fiber.poll(fiber))._tag, "None")
+      assert.strictEqual((yield* TestEdition.poll(fiber))._tag, "None")
       asked.reply(granted(7))
       assert.strictEqual((yield* Effect.orDie(Fiber.join(fiber))).state._tag, "Held")
     }))
 
-  it.scoped("fails as the store fails when that never said that somebody holds it, however short its wait is", () =>
+  it.effect("fails as the store fails when that never said that somebody holds it, however short its wait is", () =>
     Effect.gen(function*() {
       const { acquire, leave, start } = yield* setup
       const fiber = yield* start({ waitMillis: 1 })
@@ -368,7 +373,7 @@ describe("a waiter", () => {
       assert.deepStrictEqual((yield* leave.next).input.map((item) => item.token), [asked.input.token])
     }))
 
-  it.scoped("times out as soon as the store says that somebody holds it, when its wait is over by then", () =>
+  it.effect("times out as soon as the store says that somebody holds it, when its wait is over by then", () =>
     Effect.gen(function*() {
       const { acquire, leave, start } = yield* setup
       const fiber = yield* start({ waitMillis: 1_000 })
@@ -380,7 +385,7 @@ describe("a waiter", () => {
       assert.deepStrictEqual((yield* leave.next).input.map((item) => item.token), [asked.input.token])
     }))
 
-  it.scoped("times out by its own wait when the store has said that somebody holds it", () =>
+  it.effect("times out by its own wait when the store has said that somebody holds it", () =>
     Effect.gen(function*() {
       const { acquire, leave, start } = yield* setup
       const fiber = yield* start({ waitMillis: 1_000 })
@@ -388,7 +393,7 @@ describe("a waiter", () => {
       asked.reply(waiting())
       yield* settleFibers
       yield* TestClock.adjust(999)
-      assert.strictEqual((yield* Fiber.poll(fiber))._tag, "None")
+      assert.strictEqual((yield* TestEdition.poll(fiber))._tag, "None")
       yield* TestClock.adjust(1)
       assert.deepInclude({ ...(yield* Effect.flip(Fiber.join(fiber))) }, {
         _tag: "LockAcquisitionError",
@@ -398,13 +403,13 @@ describe("a waiter", () => {
     }))
 
   for (const [what, answer] of [["grants", granted(7, 100)], ["places", waiting({ remainingMillis: 100 })]] as const) {
-    it.scoped(`fails after commandTimeout, and says why, when all that it is given is over before it knows: ${what}`, () =>
+    it.effect(`fails after commandTimeout, and says why, when all that it is given is over before it knows: ${what}`, () =>
       Effect.gen(function*() {
         const { acquire, refresh, start } = yield* setup
         const fiber = yield* start({ ttlMillis: 100 }) // In time, so however long ago it was, it does not count.
         ;(yield* acquire.next).reply(waiting({ remainingMillis: 100 }))
         for (let at = 0; at < 10_000; at += 30) {
-          yield* Effect.zipRight(settleFibers, TestClock.adjust(30))
+          yield* Effect.andThen(settleFibers, TestClock.adjust(30))
           for (const { reply } of refresh.calls.splice(0)) reply([waiting({ remainingMillis: 100 })])
         }
         yield* settleFibers
@@ -412,7 +417,7 @@ describe("a waiter", () => {
         ;(yield* refresh.next).reply([{ _tag: "Gone" }])
         let answers = 0
         for (let at = 0; at < 10_000; at += 200) {
-          yield* Effect.zipRight(settleFibers, TestClock.adjust(200))
+          yield* Effect.andThen(settleFibers, TestClock.adjust(200))
           for (const { reply } of acquire.calls.splice(0)) {
             answers++
             reply(answer)
@@ -420,7 +425,7 @@ describe("a waiter", () => {
           yield* settleFibers
           for (const { reply } of refresh.calls.splice(0)) reply([{ _tag: "Gone" }])
         }
-        assert.isTrue(Option.isSome(yield* Fiber.poll(fiber)))
+        assert.isTrue(Option.isSome(yield* TestEdition.poll(fiber)))
         const error = yield* Effect.flip(Fiber.join(fiber))
         assert(error._tag === "BackendError")
         assert.strictEqual(error.reason, "Timeout")
@@ -429,7 +434,7 @@ describe("a waiter", () => {
       }))
   }
 
-  it.scoped("R12: whose request is heavier than the lowered limit is told so", () =>
+  it.effect("R12: whose request is heavier than the lowered limit is told so", () =>
     Effect.gen(function*() {
       const { acquire, send, start } = yield* setup
       const fiber = yield* start()
@@ -440,7 +445,7 @@ describe("a waiter", () => {
       assert.deepInclude({ ...(yield* Effect.flip(Fiber.join(fiber))) }, { reason: "OverLimit" })
     }))
 
-  it.scoped("R30: so does one whose news of that overtakes the answer that it waits", () =>
+  it.effect("R30: so does one whose news of that overtakes the answer that it waits", () =>
     Effect.gen(function*() {
       const { acquire, leave, send, start } = yield* setup
       const fiber = yield* start()
@@ -452,7 +457,7 @@ describe("a waiter", () => {
       assert.strictEqual(acquire.calls.length, 0)
     }))
 
-  it.scoped("that is not to be renewed has a whole ttl, also when the command that grants it counts as a heartbeat", () =>
+  it.effect("that is not to be renewed has a whole ttl, also when the command that grants it counts as a heartbeat", () =>
     Effect.gen(function*() {
       const { acquire, engine, refresh, send, start } = yield* setup
       const fiber = yield* start({ ttlMillis: 60_000, renew: false })
@@ -466,7 +471,7 @@ describe("a waiter", () => {
       assert.isAbove(yield* engine.remaining(lease), 59_000)
     }))
 
-  it.scoped("so has one whose grant out of the queue comes with the answer to its acquire, which was sent again", () =>
+  it.effect("so has one whose grant out of the queue comes with the answer to its acquire, which was sent again", () =>
     Effect.gen(function*() {
       const { acquire, engine, refresh, start } = yield* setup
       const fiber = yield* start({ ttlMillis: 60_000, renew: false })
@@ -476,7 +481,7 @@ describe("a waiter", () => {
       assert.isAbove(yield* engine.remaining(lease), 59_000)
     }))
 
-  it.scoped("and that is awaited for as long as the store takes: nobody else holds it", () =>
+  it.effect("and that is awaited for as long as the store takes: nobody else holds it", () =>
     Effect.gen(function*() {
       const { acquire, engine, leave, refresh, start } = yield* setup
       for (const ends of ["answered", "failed"]) {
@@ -495,7 +500,7 @@ describe("a waiter", () => {
       }
     }))
 
-  it.scoped("R22: what one call left unsettled is settled by further calls, until nothing is left", () =>
+  it.effect("R22: what one call left unsettled is settled by further calls, until nothing is left", () =>
     Effect.gen(function*() {
       const { acquire, refresh, start } = yield* setup
       yield* start()

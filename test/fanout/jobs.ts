@@ -1,6 +1,12 @@
 /** What the job of a flight runs with: a scope of its own, and all of its first caller's but what only that one may use. */
+import * as TestEdition from "#test-edition"
 import { assert, describe } from "@effect/vitest"
-import { Context, Deferred, Effect, Exit, Fiber, FiberRef, HashMap, Option } from "effect"
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import type { World } from "../dlock/world.js"
 import { newKey } from "../dlock/world.js"
 import { settle } from "./sharing.js"
@@ -21,12 +27,12 @@ const makeResource = () => {
           log.push("released")
         })
     ),
-    use: Effect.suspend(() => isOpen ? Effect.succeed("used") : Effect.dieMessage("it is closed")),
+    use: Effect.suspend(() => isOpen ? Effect.succeed("used") : Effect.die(new Error("it is closed"))),
     log
   }
 }
 
-class Tenant extends Context.Tag("test/Tenant")<Tenant, string>() {}
+class Tenant extends Context.Service<Tenant, string>()("test/Tenant") {}
 
 export const jobs = (world: World) => {
   const { test } = world
@@ -44,13 +50,13 @@ export const jobs = (world: World) => {
         const started = yield* Deferred.make<void>()
         const goOn = yield* Deferred.make<void>()
         const job = resource.acquire.pipe(
-          Effect.zipRight(Deferred.succeed(started, undefined)),
-          Effect.zipRight(Deferred.await(goOn)),
-          Effect.zipRight(resource.use)
+          Effect.andThen(Deferred.succeed(started, undefined)),
+          Effect.andThen(Deferred.await(goOn)),
+          Effect.andThen(resource.use)
         )
-        const first = yield* Effect.fork(Effect.scoped(Effect.disconnect(a.dlock.fanout(id, job))))
+        const first = yield* Effect.forkChild(Effect.scoped(a.dlock.fanout(id, job)))
         yield* Deferred.await(started)
-        const others = yield* Effect.forEach([a, b], ({ dlock }) => Effect.fork(dlock.fanout(id, job)))
+        const others = yield* Effect.forEach([a, b], ({ dlock }) => Effect.forkChild(dlock.fanout(id, job)))
         yield* settle(world)
         yield* Fiber.interrupt(first)
         yield* settle(world)
@@ -71,17 +77,19 @@ export const jobs = (world: World) => {
           Effect.sync(() => void log.push("acquired")),
           () =>
             Deferred.succeed(closing, undefined).pipe(
-              Effect.zipRight(Deferred.await(close)),
-              Effect.zipRight(Effect.sync(() => void log.push("released")))
+              Effect.andThen(Deferred.await(close)),
+              Effect.andThen(Effect.sync(() => void log.push("released")))
             )
         )
-        const first = yield* Effect.fork(a.dlock.fanout(id, Effect.as(job, 1)))
+        const first = yield* Effect.forkChild(a.dlock.fanout(id, Effect.as(job, 1)))
         yield* Deferred.await(closing)
         // It is asked for while the finalizers run, so it is in the same flight.
-        const second = yield* Effect.fork(b.dlock.fanout(id, Effect.as(Effect.sync(() => void log.push("again")), 2)))
+        const second = yield* Effect.forkChild(
+          b.dlock.fanout(id, Effect.as(Effect.sync(() => void log.push("again")), 2))
+        )
         yield* settle(world)
-        assert.strictEqual((yield* Fiber.poll(first))._tag, "None")
-        assert.strictEqual((yield* Fiber.poll(second))._tag, "None")
+        assert.strictEqual((yield* TestEdition.poll(first))._tag, "None")
+        assert.strictEqual((yield* TestEdition.poll(second))._tag, "None")
         yield* Deferred.succeed(close, undefined)
         assert.strictEqual(yield* Fiber.join(first), 1)
         assert.strictEqual(yield* Fiber.join(second), 1)
@@ -93,24 +101,33 @@ export const jobs = (world: World) => {
         const [a, b] = yield* two
         const id = yield* newKey
         const resource = makeResource()
-        const job = Effect.zipRight(resource.acquire, Effect.never)
-        const first = yield* Effect.fork(a.dlock.fanout(id, job))
-        yield* Effect.iterate(0, {
-          while: () => resource.log.length === 0,
-          body: () => Effect.as(settle(world), 0)
-        })
+        const opened = yield* Deferred.make<void>()
+        const closing = yield* Deferred.make<void>()
+        const close = yield* Deferred.make<void>()
+        const job = resource.acquire.pipe(
+          Effect.andThen(
+            Effect.addFinalizer(() => Effect.andThen(Deferred.succeed(closing, undefined), Deferred.await(close)))
+          ),
+          Effect.andThen(Deferred.succeed(opened, undefined)),
+          Effect.andThen(Effect.never)
+        )
+        const first = yield* Effect.forkChild(a.dlock.fanout(id, job))
+        yield* Deferred.await(opened)
         yield* Fiber.interrupt(first)
-        const seen = yield* b.dlock.fanout(id, Effect.sync(() => [...resource.log]))
-        assert.deepStrictEqual(seen, ["acquired", "released"])
+        yield* Deferred.await(closing)
+        const second = yield* Effect.forkChild(b.dlock.fanout(id, Effect.sync(() => [...resource.log])))
+        yield* settle(world)
+        yield* Deferred.succeed(close, undefined)
+        assert.deepStrictEqual(yield* Fiber.join(second), ["acquired", "released"])
       }))
 
     test("whose finalizer dies is a defect for everybody", () =>
       Effect.gen(function*() {
         const [a] = yield* two
-        const job = Effect.addFinalizer(() => Effect.dieMessage("cannot close"))
+        const job = Effect.addFinalizer(() => Effect.die(new Error("cannot close")))
         const exit = yield* Effect.exit(a.dlock.fanout(yield* newKey, job))
-        assert(Exit.isFailure(exit) && exit.cause._tag === "Die")
-        assert.strictEqual((exit.cause.defect as Error).message, "cannot close")
+        assert(Exit.isFailure(exit) && Cause.hasDies(exit.cause))
+        assert.strictEqual((Cause.squash(exit.cause) as Error).message, "cannot close")
       }))
 
     test("sees the services, the log annotations and the span of its first caller", () =>
@@ -121,15 +138,15 @@ export const jobs = (world: World) => {
         const job = Effect.gen(function*() {
           yield* Deferred.await(goOn)
           const span = yield* Effect.currentSpan
-          const annotations = yield* FiberRef.get(FiberRef.currentLogAnnotations)
-          return [yield* Tenant, Option.getOrNull(HashMap.get(annotations, "who")) as string, span.name]
+          const annotations = yield* TestEdition.logAnnotations
+          return [yield* Tenant, annotations["who"] as string, span.name]
         })
         const asked = (who: string) =>
           a.dlock.fanout(id, job).pipe(
             Effect.withSpan(who),
             Effect.annotateLogs("who", who),
             Effect.provideService(Tenant, who),
-            Effect.fork
+            Effect.forkChild
           )
         const callers = [yield* asked("first"), yield* asked("second")]
         yield* settle(world)
@@ -147,18 +164,18 @@ export const jobs = (world: World) => {
         const job = a.dlock.withLock(Effect.succeed("got it"), key)
         const holding = yield* Deferred.make<void>()
         const leave = yield* Deferred.make<void>()
-        const first = yield* Effect.fork(Effect.exit(a.dlock.withLock(
+        const first = yield* Effect.forkChild(Effect.exit(a.dlock.withLock(
           Effect.raceFirst(
             a.dlock.fanout(id, job),
-            Effect.zipRight(Deferred.succeed(holding, undefined), Deferred.await(leave))
+            Effect.andThen(Deferred.succeed(holding, undefined), Deferred.await(leave))
           ),
           key
         )))
         yield* Deferred.await(holding)
         yield* settle(world)
-        const second = yield* Effect.fork(a.dlock.fanout(id, job))
+        const second = yield* Effect.forkChild(a.dlock.fanout(id, job))
         yield* settle(world)
-        assert.strictEqual((yield* Fiber.poll(second))._tag, "None")
+        assert.strictEqual((yield* TestEdition.poll(second))._tag, "None")
         yield* Deferred.succeed(leave, undefined)
         assert.isTrue(Exit.isSuccess(yield* Fiber.join(first)))
         assert.strictEqual(yield* Fiber.join(second), "got it")
@@ -173,15 +190,16 @@ export const jobs = (world: World) => {
         const used = yield* Deferred.make<string>()
         const after = yield* Deferred.make<string>()
         const callback = Effect.scoped(a.dlock.lock(key)).pipe(
-          Effect.zipRight(resource.acquire),
-          Effect.zipRight(resource.use),
+          Effect.andThen(resource.acquire),
+          Effect.andThen(resource.use),
           Effect.flatMap((words) => Deferred.succeed(used, words)),
-          Effect.catchAllCause((cause) => Deferred.failCause(used, cause as never)),
-          Effect.zipRight(Effect.addFinalizer(() => Deferred.succeed(after, "closed")))
+          Effect.catchCause((cause) => Deferred.failCause(used, cause as never))
         )
-        yield* a.dlock.push(id, () => Effect.asVoid(callback)).pipe(
+        // Opened first, so closed last.
+        const whole = Effect.andThen(Effect.addFinalizer(() => Deferred.succeed(after, "closed")), callback)
+        yield* a.dlock.push(id, () => Effect.asVoid(whole)).pipe(
           Effect.flatMap(({ complete }) => complete(Exit.succeed(1))),
-          Effect.zipLeft(settle(world)),
+          Effect.tap(settle(world)),
           Effect.scoped,
           (effect) => a.dlock.withLock(effect, key)
         )

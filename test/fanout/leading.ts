@@ -1,6 +1,12 @@
 /** Leaders and followers that come, go, are interrupted and die. */
+import * as TestEdition from "#test-edition"
 import { assert, describe } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Scope } from "effect"
+import * as Cause from "effect/Cause"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Scope from "effect/Scope"
 import { Dlock } from "../../src/index.js"
 import type { Process, World } from "../dlock/world.js"
 import { newKey } from "../dlock/world.js"
@@ -13,9 +19,9 @@ export const leading = (world: World) => {
     return [yield* start, yield* start] as const
   })
   const ask = <A, E>(process: Process, id: string, effect: Effect.Effect<A, E>, options?: any) =>
-    Effect.fork(process.dlock.fanout(id, effect, options))
+    Effect.forkChild(process.dlock.fanout(id, effect, options))
   const until = (done: () => boolean): Effect.Effect<void> =>
-    Effect.suspend(() => done() ? Effect.void : Effect.zipRight(settle(world), until(done)))
+    Effect.suspend(() => done() ? Effect.void : Effect.andThen(settle(world), until(done)))
 
   describe(`fanout survives leaders: ${world.name}`, () => {
     test("when the last caller in any process has left, the job is interrupted, and its id is free", () =>
@@ -70,7 +76,7 @@ export const leading = (world: World) => {
         const [a, b] = yield* two
         const id = yield* newKey
         const job = makeJob<number>()
-        const impatient = yield* Effect.fork(
+        const impatient = yield* Effect.forkChild(
           a.dlock.fanout(id, job.effect).pipe(Effect.timeout(world.ttlMillis / 2), Effect.option)
         )
         yield* job.started
@@ -97,8 +103,8 @@ export const leading = (world: World) => {
           })
         const slow = Effect.acquireUseRelease(
           count(1),
-          () => Effect.zipRight(Deferred.succeed(started, undefined), Effect.never),
-          () => Effect.zipRight(Deferred.await(cleaned), count(-1))
+          () => Effect.andThen(Deferred.succeed(started, undefined), Effect.never),
+          () => Effect.andThen(Deferred.await(cleaned), count(-1))
         )
         const first = yield* ask(a, id, slow)
         yield* Deferred.await(started)
@@ -109,8 +115,8 @@ export const leading = (world: World) => {
         const elsewhere = yield* ask(b, id, quick)
         // It is renewed meanwhile: nobody may take over while its finalizers run.
         yield* world.elapse(2)
-        assert.strictEqual((yield* Fiber.poll(here))._tag, "None")
-        assert.strictEqual((yield* Fiber.poll(elsewhere))._tag, "None")
+        assert.strictEqual((yield* TestEdition.poll(here))._tag, "None")
+        assert.strictEqual((yield* TestEdition.poll(elsewhere))._tag, "None")
         yield* Deferred.succeed(cleaned, undefined)
         assert.strictEqual(yield* Fiber.join(here), "quick")
         assert.strictEqual(yield* Fiber.join(elsewhere), "quick")
@@ -141,7 +147,7 @@ export const leading = (world: World) => {
       Effect.gen(function*() {
         const start = yield* world.makeServer
         const scope = yield* Scope.make()
-        const a = yield* Scope.extend(start, scope)
+        const a = yield* Scope.provide(start, scope)
         const b = yield* start
         const id = yield* newKey
         const first = makeJob<string>()
@@ -165,7 +171,7 @@ export const leading = (world: World) => {
         const start = yield* world.makeServer
         const [a, b] = yield* Effect.all([start, start])
         const scope = yield* Scope.make()
-        const c = yield* Scope.extend(start, scope)
+        const c = yield* Scope.provide(start, scope)
         const id = yield* newKey
         const job = makeJob<number>()
         const leader = yield* ask(a, id, job.effect)
@@ -187,14 +193,14 @@ export const leading = (world: World) => {
         const id = yield* newKey
         const job = makeJob<number>()
         const timedOut = (process: Process, ttls: number) =>
-          Effect.fork(process.dlock.fanout(id, job.effect).pipe(Effect.timeoutOption(world.ttlMillis * ttls)))
+          Effect.forkChild(process.dlock.fanout(id, job.effect).pipe(Effect.timeoutOption(world.ttlMillis * ttls)))
         const first = yield* timedOut(a, 3)
         yield* job.started
         const second = yield* timedOut(b, 0.5)
         yield* settle(world)
         yield* world.elapse(1)
         assert.strictEqual((yield* Fiber.join(second))._tag, "None")
-        assert.strictEqual((yield* Fiber.poll(first))._tag, "None")
+        assert.strictEqual((yield* TestEdition.poll(first))._tag, "None")
         yield* world.elapse(2.5)
         assert.strictEqual((yield* Fiber.join(first))._tag, "None")
         yield* until(() => job.interrupted() === 1)
@@ -206,7 +212,7 @@ export const leading = (world: World) => {
         const [a] = yield* two
         const id = yield* newKey
         const result = yield* Deferred.make<number>()
-        const fiber = yield* Effect.fork(
+        const fiber = yield* Effect.forkChild(
           Effect.ensuring(
             Effect.never,
             Effect.flatMap(Effect.exit(a.dlock.fanout(id, Effect.succeed(1))), (exit) =>
@@ -301,13 +307,13 @@ export const leading = (world: World) => {
         const id = yield* newKey
         const exits: Exits = []
         const scope = yield* Scope.make()
-        yield* Scope.extend(a.dlock.push(id, into(exits)), scope)
+        yield* Scope.provide(a.dlock.push(id, into(exits)), scope)
         yield* Effect.flip(Effect.scoped(b.dlock.push(id, into(exits))))
         yield* Scope.close(scope, Exit.void)
         yield* until(() => exits.length === 2)
         for (const exit of exits) {
-          assert(Exit.isFailure(exit) && exit.cause._tag === "Fail" && exit.cause.error instanceof Dlock.FanoutError)
-          assert.strictEqual(exit.cause.error.reason, "Abandoned")
+          assert(Exit.isFailure(exit) && Cause.squash(exit.cause) instanceof Dlock.FanoutError)
+          assert.strictEqual((Cause.squash(exit.cause) as Dlock.FanoutError).reason, "Abandoned")
         }
       }))
 
@@ -322,8 +328,8 @@ export const leading = (world: World) => {
         yield* world.elapse(1.3)
         yield* until(() => exits.length === 1)
         const [exit] = exits
-        assert(exit && Exit.isFailure(exit) && exit.cause._tag === "Fail")
-        assert.strictEqual((exit.cause.error as Dlock.FanoutError).reason, "Abandoned")
+        assert(exit && Exit.isFailure(exit))
+        assert.strictEqual((Cause.squash(exit.cause) as Dlock.FanoutError).reason, "Abandoned")
       }))
 
     test("a caller of fanout gets what push completes, and the other way round", () =>

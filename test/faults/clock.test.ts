@@ -1,6 +1,10 @@
 /** A server whose wall clock steps while locks are held, waited for and flights are under way. */
 import { assert, describe } from "@effect/vitest"
-import { Deferred, Duration, Effect, Exit, Fiber } from "effect"
+import * as Deferred from "effect/Deferred"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as path from "node:path"
 import { beforeAll, inject } from "vitest"
 import type { Lock } from "../../src/index.js"
@@ -93,7 +97,7 @@ const setup = Effect.gen(function*() {
   return { admin, server, services, setAhead, verdict }
 })
 
-type World = Effect.Effect.Success<typeof setup>
+type World = Effect.Success<typeof setup>
 
 const notes = (scenario: string, { counts, longest }: Verdict) => {
   for (const [what, value] of Object.entries({ ...counts, ...longest })) note(`clock, ${scenario}: ${what}`, value)
@@ -103,7 +107,7 @@ const notes = (scenario: string, { counts, longest }: Verdict) => {
 
 /** Nobody waits for ever. */
 const soon = <A, E, R>(what: string, effect: Effect.Effect<A, E, R>) =>
-  Effect.timeoutFail(effect, { duration: 10 * ttl, onTimeout: () => new Error(`waits too long ${what}`) })
+  Effect.timeoutOrElse(effect, { duration: 10 * ttl, orElse: () => Effect.fail(new Error(`waits too long ${what}`)) })
 
 const ended = (exit: Exit.Exit<unknown, { readonly _tag: string }>): never => assert.fail(`ended with ${tagOf(exit)}`)
 
@@ -118,13 +122,13 @@ const standInLine = ({ dlock }: Pick<Service, "dlock">, key: string) =>
     })
     const fiber = yield* Effect.forkScoped(Effect.exit(dlock.withLock((lock) =>
       Effect.suspend(() => Deferred.succeed(inside, { lock, at: now() })).pipe(
-        Effect.zipRight(Deferred.await(end)),
+        Effect.andThen(Deferred.await(end)),
         Effect.onInterrupt(() => interrupted)
       ), key)))
     return {
       entered: soon(`to hold ${key}`, Effect.raceFirst(Deferred.await(inside), Effect.map(Fiber.join(fiber), ended))),
       isInside: Deferred.isDone(inside),
-      leave: Effect.zipRight(
+      leave: Effect.andThen(
         Deferred.succeed(end, void 0),
         soon(`to leave ${key}`, Effect.map(Fiber.join(fiber), tagOf))
       ),
@@ -169,14 +173,16 @@ const flightOf = ({ admin, services }: World, id: string) =>
         by === 0 ? until(() => runs.length) : Effect.void
       ))
     /** What they all have, when the job has ended. */
-    const values = Effect.zipRight(
+    const values = Effect.andThen(
       Deferred.succeed(end, void 0),
       soon(
         `for the outcome of ${id}`,
-        Effect.forEach(callers, (caller) => Effect.map(Fiber.join(caller), Exit.getOrElse(() => -1)))
+        Effect.forEach(callers, (caller) =>
+          Effect.map(Fiber.join(caller), Exit.match({ onSuccess: (value) => value, onFailure: () => -1 })))
       )
     )
-    const followers = () => admin.zcard(`dlock:flight:{${id}}:followers`)
+    const followers = () =>
+      admin.zcard(`dlock:flight:{${id}}:followers`)
     const haveAllJoined = until(followers, 5_000, (count) => count === services.length - 1)
     yield* haveAllJoined
     return { runs, haveAllJoined, values }
@@ -186,8 +192,8 @@ const flightOf = ({ admin, services }: World, id: string) =>
 const isOverBy = (
   scenario: string,
   step: Effect.Effect<void>,
-  holder: Effect.Effect.Success<ReturnType<typeof standInLine>>,
-  waiter: Effect.Effect.Success<ReturnType<typeof standInLine>>
+  holder: Effect.Success<ReturnType<typeof standInLine>>,
+  waiter: Effect.Success<ReturnType<typeof standInLine>>
 ) =>
   Effect.gen(function*() {
     const { lock } = yield* holder.entered
@@ -204,7 +210,7 @@ const isOverBy = (
 const isFlownAgain = (
   scenario: string,
   steppedAt: number,
-  { haveAllJoined, runs, values }: Effect.Effect.Success<ReturnType<typeof flightOf>>
+  { haveAllJoined, runs, values }: Effect.Success<ReturnType<typeof flightOf>>
 ) =>
   Effect.gen(function*() {
     yield* until(() => runs.length === 2 && runs[0]!.to < Infinity)

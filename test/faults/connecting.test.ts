@@ -1,7 +1,13 @@
 /** How a connection comes about, or does not: where it leads, what a person is told, and what others do to a client. */
+import * as TestEdition from "#test-edition"
 import { assert, describe } from "@effect/vitest"
-import type { Scope } from "effect"
-import { Cause, Context, Effect, Exit, Fiber, Layer, Logger, LogLevel } from "effect"
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
 import type { RedisOptions } from "ioredis"
 import { Redis as Redis6 } from "ioredis"
 import { Redis as Redis5 } from "ioredis5"
@@ -45,7 +51,7 @@ const own: Build = (url, options) =>
       dlock: Context.get(context, Dlock.Dlock),
       client: Context.get(context, RedisLayer.Redis).client
     })),
-    Logger.withMinimumLogLevel(LogLevel.None)
+    TestEdition.silent
   )
 
 /** Clients of the caller's. */
@@ -74,10 +80,10 @@ const ways: ReadonlyArray<readonly [string, Build]> = [
 /** What a call fails with, which must be a BackendError. */
 const failureOf = (dlock: Dlock.Service): Effect.Effect<BackendError> =>
   Effect.flatMap(Effect.exit(Effect.scoped(dlock.once("k"))), (exit) => {
-    const failure = Exit.isFailure(exit) ? Cause.failureOption(exit.cause) : undefined
+    const failure = Exit.isFailure(exit) ? Cause.findErrorOption(exit.cause) : undefined
     return failure?._tag === "Some" && failure.value._tag === "BackendError"
       ? Effect.succeed(failure.value)
-      : Effect.dieMessage(String(exit))
+      : Effect.die(new Error(String(exit)))
   })
 
 describe.concurrent.each(ways)("%s,", (_, build) => {
@@ -176,13 +182,13 @@ describe("a client of the caller's", () => {
         Layer.provide(RedisLayer.layerClient(client))
       )
       const exit = yield* Effect.exit(Layer.build(layer))
-      assert(Exit.isFailure(exit) && Cause.isDie(exit.cause))
+      assert(Exit.isFailure(exit) && Cause.hasDies(exit.cause))
       assert.match(Cause.pretty(exit.cause), /PubSubLayer.layerClient.*RedisLayer.layerClient.*client.duplicate/s)
     }))
 })
 
-class One extends Context.Tag("One")<One, Dlock.Service>() {}
-class Two extends Context.Tag("Two")<Two, Dlock.Service>() {}
+class One extends Context.Service<One, Dlock.Service>()("One") {}
+class Two extends Context.Service<Two, Dlock.Service>()("Two") {}
 
 describe("two services in one graph of layers", () => {
   /** Each has the waiters of a second process. */
@@ -200,9 +206,9 @@ describe("two services in one graph of layers", () => {
         const admin = yield* clientOf(servers[index]!.url)
         yield* until(() => admin.pubsub("CHANNELS", "dlock:inbox:*"), 5_000, (inboxes) => inboxes.length === 2)
         const lock = yield* other.once("k")
-        const waiter = yield* Effect.fork(Effect.scoped(dlock.lock("k")))
+        const waiter = yield* Effect.forkChild(Effect.scoped(dlock.lock("k")))
         yield* untilWaiting(other, "k", 1)
-        const [, took] = yield* timed(Effect.zipRight(lock.release, Fiber.join(waiter)))
+        const [, took] = yield* timed(Effect.andThen(lock.release, Fiber.join(waiter)))
         atMost("two servers in one graph: hand-over", took, 100)
         assert.isAbove((yield* Effect.promise(() => allKeys(servers[index]!.url))).length, 0)
       }

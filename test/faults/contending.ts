@@ -3,7 +3,11 @@
  * the clock that all processes share. A stamp that claims a lease is taken before the lease is asked whether it is in
  * force: so a process that is stopped between the two claims nothing.
  */
-import { Duration, Effect, Exit, Fiber } from "effect"
+import * as TestEdition from "#test-edition"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import type { Lock } from "../../src/index.js"
 import { Dlock } from "../../src/index.js"
 import { monotonicMicros } from "../support/workers.js"
@@ -67,7 +71,7 @@ const contend = <E, R>(count: number, effect: Effect.Effect<unknown, E, R>) =>
   })
 
 const outcomeOf = <A, E extends { readonly _tag: string }>(exit: Exit.Exit<A, E>): string =>
-  Exit.isInterrupted(exit) ? "interrupted" : tagOf(exit)
+  Exit.hasInterrupts(exit) ? "interrupted" : tagOf(exit)
 
 const writeEveryMillis = 3
 
@@ -97,7 +101,7 @@ const turnOf = <L extends Lock.Lease, E extends { readonly _tag: string }, R>(
       /** Says when it was, if the lease was in force then. */
       const mark = Effect.suspend(() => {
         const at = monotonicMicros()
-        return Effect.zipRight(
+        return Effect.andThen(
           lease.check,
           Effect.map(lease.remaining, (remaining) => {
             until = at + 1000 * Duration.toMillis(remaining)
@@ -111,12 +115,12 @@ const turnOf = <L extends Lock.Lease, E extends { readonly _tag: string }, R>(
       const enter = Effect.map(mark, (at) =>
         send({ type: "entered", turn, at, fences: fencesOf(lease), until: untilTold = until }))
       const end = monotonicMicros() + 1000 * holdMillis(ttl)
-      const work = Effect.repeat(Effect.zipRight(write, Effect.sleep(writeEveryMillis)), {
+      const work = Effect.repeat(Effect.andThen(write, Effect.sleep(writeEveryMillis)), {
         while: () =>
           monotonicMicros() < end
       })
       const leave = Effect.map(mark, (at) => send({ type: "leaving", turn, at }))
-      return lease.guard(Effect.zipRight(enter, Effect.zipRight(work, leave)))
+      return lease.guard(Effect.andThen(enter, Effect.andThen(work, leave)))
     })).pipe(
       Effect.exit,
       Effect.flatMap((exit) => {
@@ -173,12 +177,12 @@ export const takeKeys = ({ count, key }: ContenderOptions) =>
         leftAt = monotonicMicros()
       })))
       const askedAt = monotonicMicros()
-      const fiber = yield* Effect.fork(dlock.withMulti(work, keys))
+      const fiber = yield* Effect.forkChild(dlock.withMulti(work, keys))
       if (Math.random() < interruptedShare) {
         // Most of them soon, some after so long that they hold a few of their keys, or all.
         yield* Effect.sleep(200 * Math.random() ** 4)
         interruptedAt = monotonicMicros()
-        yield* Fiber.interruptFork(fiber)
+        yield* TestEdition.interruptFork(fiber)
       }
       const told = outcomeOf(yield* Fiber.await(fiber))
       const message: CallMessage = {

@@ -1,6 +1,9 @@
 /** Commands that reach Redis twice, or after what was sent later: one lock each time, and no ghost. */
 import { assert, describe } from "@effect/vitest"
-import { Effect, Exit, Fiber, Scope } from "effect"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Scope from "effect/Scope"
 import { Redis as Client } from "ioredis"
 import * as Acquire from "../../src/internal/redis/acquire.js"
 import * as Scripts from "../../src/internal/redis/scripts.js"
@@ -69,7 +72,7 @@ describe.each(cases)("on a connection cut at $moment, with $driver,", ({ connect
       succeedsSoon: settles(`next once after ${name}`, slack, Effect.retry(once, { times: 50 })),
       // A tombstone stands for commandTimeout, and goes with the first use after that.
       isSwept: Effect.map(
-        timed(once.pipe(Effect.zipRight(onlyFences(base.server.url)), Effect.repeat({ until: (only) => only }))),
+        timed(once.pipe(Effect.andThen(onlyFences(base.server.url)), Effect.repeat({ until: (only) => only }))),
         ([, took]) => atMost(`swept after ${name}`, took, commandTimeout + slack)
       )
     }
@@ -79,7 +82,7 @@ describe.each(cases)("on a connection cut at $moment, with $driver,", ({ connect
     Effect.gen(function*() {
       const { direct, dlock, isSwept, proxy, succeedsSoon } = yield* cutSetup
       proxy.cutAfter(Acquire.acquire.sha, moment)
-      const held = Effect.scoped(Effect.zipRight(dlock.once("k"), direct.inspect("k")))
+      const held = Effect.scoped(Effect.andThen(dlock.once("k"), direct.inspect("k")))
       const exit = yield* Effect.exit(settles(`once ${name}`, commandTimeout + slack, held))
       assert.include(["success", "BackendError"], Exit.isSuccess(exit) ? exit.value : "")
       assert.strictEqual(yield* succeedsSoon, "success")
@@ -90,9 +93,9 @@ describe.each(cases)("on a connection cut at $moment, with $driver,", ({ connect
     Effect.gen(function*() {
       const { direct, dlock, isSwept, proxy, succeedsSoon } = yield* cutSetup
       const scope = yield* Scope.make()
-      yield* Scope.extend(direct.once("k"), scope)
+      yield* Scope.provide(direct.once("k"), scope)
       const cut = proxy.cutAfter(Acquire.acquire.sha, moment)
-      const waiter = yield* Effect.fork(Effect.scoped(dlock.lock("k")))
+      const waiter = yield* Effect.forkChild(Effect.scoped(dlock.lock("k")))
       yield* Effect.promise(() => cut)
       // It has its answer, from whichever connection, or its error.
       yield* Effect.retry(dlock.inspect("k"), { times: 50 })
@@ -117,7 +120,7 @@ describe.each(cases)("on a connection cut at $moment, with $driver,", ({ connect
 })
 
 /** Picks the connection that carries the first such command, and holds what it sends from then on. */
-const holdFirst = (proxy: Effect.Effect.Success<ReturnType<typeof proxyTo>>, sha: string) => {
+const holdFirst = (proxy: Effect.Success<ReturnType<typeof proxyTo>>, sha: string) => {
   let seen = 0
   const first = proxy.filter((chunk) => chunk.includes(sha) && seen++ === 0)
   first.stallUp()
@@ -133,7 +136,7 @@ test("a copy of an acquire that was answered on a later connection does nothing 
     const { commands, dlock } = yield* serve(proxy.url, { ttl, commandTimeout: 3_000 })
     yield* dlock.inspect("k")
     const first = holdFirst(proxy, Acquire.acquire.sha)
-    const use = yield* Effect.fork(Effect.scoped(dlock.once("k")))
+    const use = yield* Effect.forkChild(Effect.scoped(dlock.once("k")))
     yield* until(() => first.connections() === 1)
     commands.stream.destroy()
     yield* Fiber.join(use)
@@ -151,7 +154,7 @@ test("a copy of an acquire that timed out does nothing after its leave (R15)", (
     yield* dlock.inspect("k")
     // The server's clock is known as well as a round trip allows: after a slow one the copy stays good for longer.
     proxy.stallUp()
-    const asked = yield* Effect.fork(dlock.inspect("k"))
+    const asked = yield* Effect.forkChild(dlock.inspect("k"))
     yield* Effect.sleep(600)
     proxy.heal({ deliver: true })
     yield* Fiber.join(asked)
@@ -177,7 +180,7 @@ test("an acquire that was interrupted before Redis had its script is not sent on
     const before = yield* Effect.promise(() => evalshas(admin))
     const replies = proxy.filter(Acquire.acquire.sha)
     replies.stallDown()
-    const use = yield* Effect.fork(Effect.scoped(dlock.once("k")))
+    const use = yield* Effect.forkChild(Effect.scoped(dlock.once("k")))
     yield* until(async () => await evalshas(admin) === before + 1)
     yield* Fiber.interrupt(use)
     yield* until(async () => await evalshas(admin) === before + 2)

@@ -1,6 +1,9 @@
 /** Processes that die by SIGKILL: for how long that holds up the others. */
 import { assert, describe } from "@effect/vitest"
-import { Effect, Exit, Fiber, Scope } from "effect"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Scope from "effect/Scope"
 import { monotonicMicros } from "../support/workers.js"
 import {
   atMost,
@@ -30,7 +33,7 @@ describe.concurrent("SIGKILL", () => {
       })
       for (const [round, holder] of holders.entries()) {
         const held = yield* Effect.promise(() => holder.next(is("held")))
-        const waiter = yield* Effect.fork(dlock.lock(`k${round}`))
+        const waiter = yield* Effect.forkChild(dlock.lock(`k${round}`))
         yield* untilWaiting(dlock, `k${round}`, 1)
         // At different times after its last renewal, which comes every third of the ttl.
         yield* Effect.sleep(round * ttl / 9)
@@ -61,10 +64,10 @@ describe.concurrent("SIGKILL", () => {
       const options = { url, key: "k", count: 50, ttl: 3_000 }
       const { dlock } = yield* serve(url, options)
       const scope = yield* Scope.make()
-      yield* Scope.extend(dlock.once("k"), scope)
+      yield* Scope.provide(dlock.once("k"), scope)
       const workers = yield* Effect.forEach([1, 2], () => workerOf("queue", options), { concurrency: 2 })
       yield* untilWaiting(dlock, "k", 2 * options.count)
-      const behind = yield* Effect.fork(dlock.lock("k"))
+      const behind = yield* Effect.forkChild(dlock.lock("k"))
       const admin = yield* clientOf(url)
       // All of them can be reached by messages: this is not about processes that have just started.
       const reachable = async () =>
@@ -73,7 +76,7 @@ describe.concurrent("SIGKILL", () => {
       yield* Effect.promise(() => Promise.all(workers.map((worker) => worker.kill())))
       // Redis has seen that they are gone.
       yield* until(() => admin.pubsub("CHANNELS", "*"), 1_000, (inboxes) => inboxes.length === 1)
-      const [, took] = yield* timed(Effect.zipRight(Scope.close(scope, Exit.void), Fiber.join(behind)))
+      const [, took] = yield* timed(Effect.andThen(Scope.close(scope, Exit.void), Fiber.join(behind)))
       atMost(`hand-over past ${2 * options.count} killed waiters`, took, 100)
     }))
 

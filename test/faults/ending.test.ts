@@ -1,6 +1,6 @@
 /** What is left of a process once its layer has closed: nothing that keeps it from ending. */
 import { assert, describe } from "@effect/vitest"
-import { Effect } from "effect"
+import * as Effect from "effect/Effect"
 import { freePort } from "../support/redisServer.js"
 import type { Worker } from "../support/workers.js"
 import { monotonicMicros } from "../support/workers.js"

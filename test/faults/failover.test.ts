@@ -1,6 +1,7 @@
 /** A primary that is replaced by its replica, which lacks what the primary was told last. */
 import { assert, describe } from "@effect/vitest"
-import { Effect, Fiber } from "effect"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import { allKeys } from "../support/redisSpy.js"
 import {
   atMost,
@@ -27,7 +28,7 @@ const setup = Effect.gen(function*() {
   const [primary, replica] = [yield* redis, yield* redis]
   const [atPrimary, atReplica] = [yield* clientOf(primary.url), yield* clientOf(replica.url)]
   const proxy = yield* proxyTo(primary)
-  const follow = Effect.zipRight(
+  const follow = Effect.andThen(
     Effect.promise(async () => {
       await atPrimary.config("SET", "repl-diskless-sync-delay", "0")
       await atReplica.replicaof("127.0.0.1", primary.port)
@@ -69,14 +70,14 @@ describe.concurrent("a failover", () => {
       const { atReplica, follow, goOver, promote, services: [a, b] } = yield* setup
       yield* follow
       const held = yield* a.dlock.once("k", { ttl: 4_000 })
-      const waiter = yield* Effect.fork(b.dlock.lock("k", { ttl: 4_000 }))
+      const waiter = yield* Effect.forkChild(b.dlock.lock("k", { ttl: 4_000 }))
       yield* untilWaiting(a.dlock, "k", 1)
       yield* until(() => atReplica.zcard("dlock:lock:{k}:queue"))
       yield* promote
       yield* goOver
       yield* Effect.retry(held.extend(), { times: 100, while: ({ _tag }) => _tag === "BackendError" })
       assert.strictEqual((yield* b.dlock.inspect("k")).waiting, 1)
-      const [next, took] = yield* timed(Effect.zipRight(held.release, Fiber.join(waiter)))
+      const [next, took] = yield* timed(Effect.andThen(held.release, Fiber.join(waiter)))
       // Unless its subscriber is back it learns of it by asking.
       atMost("failover: hand-over", took, reconnect)
       assert.isAbove(next.fencingToken, held.fencingToken)

@@ -1,6 +1,9 @@
 /** Flights of real processes: killed leaders and subscribers, an emptied Redis, one that is down, and forged messages. */
+import * as TestEdition from "#test-edition"
 import { assert, describe } from "@effect/vitest"
-import { Deferred, Effect, Fiber } from "effect"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import type { Dlock } from "../../src/index.js"
 import { freePort } from "../support/redisServer.js"
 import {
@@ -61,7 +64,8 @@ describe.concurrent("flights", () => {
           }).pipe(Effect.delay("100 millis"))
           const callers = yield* Effect.forEach(
             services,
-            ({ dlock }) => Effect.fork(Effect.all([dlock.fanout(id, job), dlock.fanout(id, job)], { concurrency: 2 }))
+            ({ dlock }) =>
+              Effect.forkChild(Effect.all([dlock.fanout(id, job), dlock.fanout(id, job)], { concurrency: 2 }))
           )
           yield* until(() => admin.zcard(flightKey(id, "followers")), 2_000, (count) => count === 2)
           // At different times after its last renewal.
@@ -109,9 +113,9 @@ describe.concurrent("flights", () => {
       const follower = yield* serve(server.url, { ttl: 10_000, messagesUrl: proxy.url })
       yield* until(() => admin.pubsub("CHANNELS", "*"), 2_000, (inboxes) => inboxes.length === 2)
       const job = makeJob<number>()
-      const first = yield* Effect.fork(leader.dlock.fanout("k", job.effect))
+      const first = yield* Effect.forkChild(leader.dlock.fanout("k", job.effect))
       yield* until(() => job.runs() === 1)
-      const second = yield* Effect.fork(follower.dlock.fanout("k", Effect.succeed(2)))
+      const second = yield* Effect.forkChild(follower.dlock.fanout("k", Effect.succeed(2)))
       yield* until(() => admin.zcard(flightKey("k", "followers")), 2_000, (count) => count === 1)
       proxy.stall()
       yield* Deferred.succeed(job.outcome, 1)
@@ -132,11 +136,11 @@ describe.concurrent("flights", () => {
       const job = makeJob<string>()
       const again = Effect.delay(Effect.succeed("again"), "50 millis")
       // Who is the first to notice leads next; the other one follows.
-      const first = yield* Effect.fork(
+      const first = yield* Effect.forkChild(
         leader.dlock.fanout("k", Effect.suspend(() => job.runs() === 0 ? job.effect : again))
       )
       yield* until(() => job.runs() === 1)
-      const second = yield* Effect.fork(follower.dlock.fanout("k", again))
+      const second = yield* Effect.forkChild(follower.dlock.fanout("k", again))
       yield* until(() => admin.zcard(flightKey("k", "followers")), 2_000, (count) => count === 1)
       yield* Effect.promise(() => admin.flushall())
       const [values, took] = yield* timed(Effect.all([Fiber.join(first), Fiber.join(second)]))
@@ -154,7 +158,7 @@ describe.concurrent("flights", () => {
       yield* Effect.promise(() => server.stop())
       const job = makeJob<number>()
       const options = { onBackendError: "run" } as const
-      const running = yield* Effect.forEach([1, 2, 3], () => Effect.fork(dlock.fanout("k", job.effect, options)))
+      const running = yield* Effect.forEach([1, 2, 3], () => Effect.forkChild(dlock.fanout("k", job.effect, options)))
       const [error, took] = yield* timed(Effect.flip(dlock.fanout("other", Effect.succeed(1))))
       assert.strictEqual(error._tag, "BackendError")
       atMost("fanout without Redis", took, 2 * 400 + slack)
@@ -184,13 +188,13 @@ describe.concurrent("flights", () => {
       const { dlock } = yield* serve(proxy.url, { commandTimeout: "5 seconds" })
       assert.strictEqual(yield* dlock.fanout("k", work, options), "done")
       const job = makeJob<string>()
-      const led = yield* Effect.fork(dlock.fanout("led", job.effect, options))
+      const led = yield* Effect.forkChild(dlock.fanout("led", job.effect, options))
       yield* until(() => job.runs() === 1)
       proxy.refuse()
       proxy.killAll()
       yield* atOnce(dlock, "run alone, down later")
       // Of a job that ended meanwhile Redis cannot be told.
-      const [value, took] = yield* timed(Effect.zipRight(Deferred.succeed(job.outcome, "led"), Fiber.join(led)))
+      const [value, took] = yield* timed(Effect.andThen(Deferred.succeed(job.outcome, "led"), Fiber.join(led)))
       assert.strictEqual(value, "led")
       atMost("the outcome of a leader that lost its connection", took, slack)
     }))
@@ -205,13 +209,13 @@ describe.concurrent("flights", () => {
       proxy.refuse()
       proxy.killAll()
       const job = makeJob<string>()
-      const first = yield* Effect.fork(dlock.fanout("k", job.effect, { onBackendError: "run" }))
+      const first = yield* Effect.forkChild(dlock.fanout("k", job.effect, { onBackendError: "run" }))
       yield* until(() => job.runs() === 1)
       proxy.accept()
       yield* untilConnected(commands, messages)
       const later = yield* Effect.forEach(
         [{ onBackendError: "run" } as const, {}],
-        (options) => Effect.fork(dlock.fanout("k", job.effect, options))
+        (options) => Effect.forkChild(dlock.fanout("k", job.effect, options))
       )
       yield* dlock.fanout("other", Effect.void)
       assert.strictEqual(job.runs(), 1)
@@ -220,7 +224,7 @@ describe.concurrent("flights", () => {
       assert.strictEqual(job.runs(), 1)
       // And the next one is led for all processes.
       const next = makeJob<string>()
-      const caller = yield* Effect.fork(dlock.fanout("k", next.effect, { onBackendError: "run" }))
+      const caller = yield* Effect.forkChild(dlock.fanout("k", next.effect, { onBackendError: "run" }))
       yield* until(() => admin.hget(flightKey("k", "state"), "#leader"), 2_000, (leader) => leader !== null)
       yield* Deferred.succeed(next.outcome, "led")
       assert.strictEqual(yield* Fiber.join(caller), "led")
@@ -244,11 +248,11 @@ test("messages about flights that the library cannot have sent are counted and c
     const admin = yield* clientOf(url)
     const leader = yield* serve(url)
     const job = makeJob<string>()
-    const first = yield* Effect.fork(leader.dlock.fanout("k", job.effect))
+    const first = yield* Effect.forkChild(leader.dlock.fanout("k", job.effect))
     yield* until(() => job.runs() === 1)
     const [leaderInbox = ""] = (yield* Effect.promise(() => admin.pubsub("CHANNELS", "*"))) as Array<string>
     const follower = yield* serve(url)
-    const second = yield* Effect.fork(follower.dlock.fanout("k", Effect.succeed("own")))
+    const second = yield* Effect.forkChild(follower.dlock.fanout("k", Effect.succeed("own")))
     yield* until(() => admin.zcard(flightKey("k", "followers")), 2_000, (count) => count === 1)
     const inboxes = (yield* Effect.promise(() => admin.pubsub("CHANNELS", "*"))) as Array<string>
     const inbox = inboxes.find((name) => name !== leaderInbox) ?? ""
@@ -293,8 +297,8 @@ test("messages about flights that the library cannot have sent are counted and c
     }
     const isCounted = (count: typeof counted) => count.late === counted.late && count.malformed === counted.malformed
     yield* until(() => Effect.runPromise(unexpected), 2_000, isCounted)
-    assert.strictEqual((yield* Fiber.poll(first))._tag, "None")
-    assert.strictEqual((yield* Fiber.poll(second))._tag, "None")
+    assert.strictEqual((yield* TestEdition.poll(first))._tag, "None")
+    assert.strictEqual((yield* TestEdition.poll(second))._tag, "None")
     yield* Deferred.succeed(job.outcome, "honest")
     assert.strictEqual(yield* Fiber.join(first), "honest")
     assert.strictEqual(yield* Fiber.join(second), "honest")

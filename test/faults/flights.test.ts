@@ -1,6 +1,6 @@
 /** Flights, while leaders are killed and subscribers lose their connections. */
 import { assert } from "@effect/vitest"
-import { Effect } from "effect"
+import * as Effect from "effect/Effect"
 import type { Worker } from "../support/workers.js"
 import { monotonicMicros } from "../support/workers.js"
 import { atMost, clientOf, is, note, redis, slack, soakMillis, test, workerOf } from "./support.js"

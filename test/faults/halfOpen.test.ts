@@ -1,6 +1,10 @@
 /** Connections that swallow everything and say nothing: every call settles, and the library heals by itself. */
 import { assert, describe } from "@effect/vitest"
-import { Effect, Exit, Fiber, Scope } from "effect"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Latch from "effect/Latch"
+import * as Scope from "effect/Scope"
 import type { Dlock } from "../../src/index.js"
 import type { HealOptions } from "../support/proxy.js"
 import {
@@ -39,10 +43,10 @@ const setup = (options: Dlock.Options = { ttl }) =>
 const handOver = (from: Dlock.Service, to: Dlock.Service, key: string) =>
   Effect.scoped(Effect.gen(function*() {
     const scope = yield* Scope.make()
-    yield* Scope.extend(from.once(key), scope)
-    const waiter = yield* Effect.fork(to.lock(key))
+    yield* Scope.provide(from.once(key), scope)
+    const waiter = yield* Effect.forkChild(to.lock(key))
     yield* untilWaiting(from, key, 1)
-    const [, took] = yield* timed(Effect.zipRight(Scope.close(scope, Exit.void), Fiber.join(waiter)))
+    const [, took] = yield* timed(Effect.andThen(Scope.close(scope, Exit.void), Fiber.join(waiter)))
     return took
   }))
 
@@ -71,20 +75,20 @@ const begin = (dlock: Dlock.Service, blocker: Dlock.Service) =>
   Effect.gen(function*() {
     yield* blocker.once("queue", { ttl: "1 minute" })
     const scope = yield* Scope.make()
-    const closing = yield* Scope.extend(dlock.once("scope"), scope)
+    const closing = yield* Scope.provide(dlock.once("scope"), scope)
     const extended = yield* dlock.once("extend")
     const released = yield* dlock.once("release")
     const guarded = yield* dlock.once("guard")
-    const waiter = yield* Effect.fork(Effect.exit(Effect.scoped(dlock.lock("queue"))))
+    const waiter = yield* Effect.forkChild(Effect.exit(Effect.scoped(dlock.lock("queue"))))
     // Asked on the same connection: so it has heard that it waits, too.
     yield* untilWaiting(dlock, "queue", 1)
-    const bounded = yield* Effect.fork(Effect.exit(Effect.scoped(dlock.lock("queue", { wait: 500 }))))
+    const bounded = yield* Effect.forkChild(Effect.exit(Effect.scoped(dlock.lock("queue", { wait: 500 }))))
     yield* untilWaiting(dlock, "queue", 2)
     return { scope, closing, extended, released, guarded, waiter, bounded }
   })
 
 const settleWhatBegan = (
-  { bounded, extended, guarded, released, scope, waiter }: Effect.Effect.Success<ReturnType<typeof begin>>,
+  { bounded, extended, guarded, released, scope, waiter }: Effect.Success<ReturnType<typeof begin>>,
   name: string
 ) =>
   Effect.all({
@@ -92,8 +96,8 @@ const settleWhatBegan = (
     release: settles(`${name}: release`, commandTimeout + slack, released.release),
     scope: settles(`${name}: scope close`, commandTimeout + slack, Scope.close(scope, Exit.void)),
     guard: settles(`${name}: guard`, ttl + slack, guarded.guard(Effect.never)),
-    bounded: settles(`${name}: waiter, wait 500`, 500 + slack, Effect.flatten(Fiber.join(bounded))),
-    waiter: settles(`${name}: waiter`, ttl + slack, Effect.flatten(Fiber.join(waiter)))
+    bounded: settles(`${name}: waiter, wait 500`, 500 + slack, Effect.flatMap(Fiber.join(bounded), (exit) => exit)),
+    waiter: settles(`${name}: waiter`, ttl + slack, Effect.flatMap(Fiber.join(waiter), (exit) => exit))
   }, { concurrency: "unbounded" })
 
 const heals: ReadonlyArray<readonly [how: string, HealOptions]> = [
@@ -109,7 +113,7 @@ describe.concurrent("half-open connections", () => {
         const { commands, dlock, other } = yield* setup()
         const began = yield* begin(dlock, other)
         commands.stall()
-        const settled = yield* Effect.fork(settleWhatBegan(began, "silent commands"))
+        const settled = yield* Effect.forkChild(settleWhatBegan(began, "silent commands"))
         assert.deepStrictEqual(yield* callsOn(dlock, "silent commands"), allFail)
         // Once more: by now the connection is a new one, as silent as the first.
         assert.deepStrictEqual(yield* callsOn(dlock, "silent commands, again"), allFail)
@@ -194,7 +198,7 @@ describe.concurrent("half-open connections", () => {
       const began = yield* begin(dlock, other)
       commands.stall()
       messages.stall()
-      const settled = yield* Effect.fork(settleWhatBegan(began, "silence"))
+      const settled = yield* Effect.forkChild(settleWhatBegan(began, "silence"))
       assert.deepStrictEqual(yield* callsOn(dlock, "silence"), allFail)
       yield* Fiber.join(settled)
       commands.heal()
@@ -224,13 +228,13 @@ describe.concurrent("half-open connections", () => {
     Effect.gen(function*() {
       const { close, commands, dlock, messages } = yield* setup({ ttl, commandTimeout: 5_000 })
       yield* dlock.once("held")
-      const leads = yield* Effect.makeLatch()
+      const leads = yield* Latch.make()
       let ended = false
       const job = Effect.ensuring(
-        Effect.zipRight(leads.open, Effect.never),
+        Effect.andThen(leads.open, Effect.never),
         Effect.delay(Effect.sync(() => ended = true), 300)
       )
-      yield* Effect.fork(dlock.fanout("led", job))
+      yield* Effect.forkChild(dlock.fanout("led", job))
       yield* leads.await
       commands.stall()
       messages.stall()

@@ -1,6 +1,10 @@
 /** Waiters that are interrupted at any moment, by the thousand. */
+import * as TestEdition from "#test-edition"
 import { assert } from "@effect/vitest"
-import { Effect, Exit, Fiber, Scope, Supervisor } from "effect"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Scope from "effect/Scope"
 import { allKeys, watchCommands } from "../support/redisSpy.js"
 import type { ServiceOptions } from "./support.js"
 import { atMost, now, redis, serve, slack, test, timed, until, untilOnlyFences } from "./support.js"
@@ -13,10 +17,9 @@ const options = { ttl: 3_000, commandTimeout: 3_000 }
 test("10,000 waiters interrupted at any moment leave the fence key, no fiber, and a lock that is free", () =>
   Effect.gen(function*() {
     const { url } = yield* redis
-    const supervisor = yield* Supervisor.track
-    const fibers = Effect.map(supervisor.value, (fibers) => fibers.length)
-    const serveCounted = (options: ServiceOptions) =>
-      Effect.provide(serve(url, options), Supervisor.addSupervisor(supervisor))
+    const crowd = TestEdition.crowd()
+    const fibers = Effect.sync(crowd.size)
+    const serveCounted = (options: ServiceOptions) => crowd.watch(serve(url, options))
     // Its alarms sleep until its last call would have timed out, so the one that is at rest soon is counted.
     const model = yield* serveCounted({ ttl: 100, commandTimeout: 100 })
     yield* Effect.sleep(200)
@@ -30,16 +33,16 @@ test("10,000 waiters interrupted at any moment leave the fence key, no fiber, an
     const body = Effect.gen(function*() {
       assert.strictEqual(++inside, 1, "one at a time")
       entered++
-      yield* Effect.yieldNow()
+      yield* Effect.yieldNow
     }).pipe(Effect.ensuring(Effect.sync(() => inside--)))
     const outcomes = { interrupted: 0, done: 0 }
     const waiter = (i: number) =>
       Effect.gen(function*() {
-        const fiber = yield* Effect.fork(services[i % 2 as 0 | 1].dlock.withLock(body, "k"))
+        const fiber = yield* Effect.forkChild(services[i % 2 as 0 | 1].dlock.withLock(body, "k"))
         // Most of them at once, some after so long that they are first in the queue, or inside.
         yield* Effect.sleep(Math.random() ** 12 * 1_000)
-        const exit = yield* Fiber.interrupt(fiber)
-        if (Exit.isInterrupted(exit)) outcomes.interrupted++
+        const exit = yield* TestEdition.interrupted(fiber)
+        if (Exit.hasInterrupts(exit)) outcomes.interrupted++
         else if (Exit.isSuccess(exit)) outcomes.done++
         else return yield* exit
       })
@@ -70,12 +73,12 @@ test("a waiter interrupted in the very step of its grant passes the lock on", ()
     const { url } = yield* redis
     const { dlock } = yield* serve(url, options)
     const scope = yield* Scope.make()
-    yield* Scope.extend(dlock.once("k"), scope)
+    yield* Scope.provide(dlock.once("k"), scope)
     const waiters = yield* Effect.forEach(
       Array.from({ length: 500 }),
-      () => Effect.fork(Effect.scoped(Effect.zipRight(dlock.lock("k"), Effect.never)))
+      () => Effect.forkChild(Effect.scoped(Effect.andThen(dlock.lock("k"), Effect.never)))
     )
-    const last = yield* Effect.fork(dlock.lock("k"))
+    const last = yield* Effect.forkChild(dlock.lock("k"))
     yield* Scope.close(scope, Exit.void)
     const from = now()
     // Each is interrupted while the grant that the one before it passed on is under way.

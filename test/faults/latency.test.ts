@@ -1,6 +1,7 @@
 /** A Redis that is far away: 40 to 120 ms each way. */
 import { assert, describe } from "@effect/vitest"
-import { Effect, Fiber } from "effect"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import { watchAsked } from "../cost/asked.js"
 import type { Proxy } from "../support/proxy.js"
 import {
@@ -48,12 +49,12 @@ describe.concurrent("latency", () => {
       const [held, took] = yield* timed(far.dlock.once("k"))
       // The server's time is asked first.
       atMost("latency: once", took, 4 * ways[1] + slack)
-      const waiter = yield* Effect.fork(near.dlock.lock("k"))
+      const waiter = yield* Effect.forkChild(near.dlock.lock("k"))
       yield* untilWaiting(direct.dlock, "k", 1)
       yield* Effect.sleep(2.5 * ttl)
       yield* held.check
-      const handOver = yield* Effect.zipRight(
-        Effect.fork(held.release),
+      const handOver = yield* Effect.andThen(
+        Effect.forkChild(held.release),
         Effect.map(timed(Fiber.join(waiter)), ([next, millis]) => ({ next, millis }))
       )
       atMost("latency: hand-over", handOver.millis, ways[0] + ways[1] + slack)
@@ -83,7 +84,7 @@ describe.concurrent("latency", () => {
       const { direct, far, near } = yield* setup
       let inside = 0
       const body = Effect.sync(() => assert.strictEqual(++inside, 1)).pipe(
-        Effect.zipRight(Effect.sleep(2)),
+        Effect.andThen(Effect.sleep(2)),
         Effect.ensuring(Effect.sync(() => inside--))
       )
       const services = [near, far, direct]
@@ -108,7 +109,7 @@ describe.concurrent("latency", () => {
       const admin = yield* clientOf(server.url)
       yield* until(() => admin.pubsub("CHANNELS"), 5_000, (channels) => channels.length === 4)
       // By now it has heard that it is subscribed, too.
-      yield* Effect.zipRight(dlock.inspect("k"), dlock.inspect("k"))
+      yield* Effect.andThen(dlock.inspect("k"), dlock.inspect("k"))
       const { asked, value } = yield* Effect.promise(() =>
         watchAsked(server.url, Effect.flip(Effect.scoped(dlock.lock("k", { wait: "5 seconds" }))))
       )
@@ -121,13 +122,13 @@ describe.concurrent("latency", () => {
       const { far, near } = yield* setup
       let runs = 0
       let ends = () => {}
-      const job = Effect.async<string>((done) => {
+      const job = Effect.callback<string>((done) => {
         runs++
         ends = () => done(Effect.succeed("value"))
       })
-      const leader = yield* Effect.fork(near.dlock.fanout("k", job))
+      const leader = yield* Effect.forkChild(near.dlock.fanout("k", job))
       yield* until(() => runs)
-      const follower = yield* Effect.fork(far.dlock.fanout("k", Effect.succeed("its own")))
+      const follower = yield* Effect.forkChild(far.dlock.fanout("k", Effect.succeed("its own")))
       // It has asked, and been told to wait.
       yield* Effect.sleep(6 * ways[1])
       ends()
@@ -154,7 +155,7 @@ describe.concurrent("latency", () => {
       const body = Effect.sync(() => {
         entered++
         assert.strictEqual(++inside, 1)
-      }).pipe(Effect.zipRight(Effect.sleep(2)), Effect.ensuring(Effect.sync(() => inside--)))
+      }).pipe(Effect.andThen(Effect.sleep(2)), Effect.ensuring(Effect.sync(() => inside--)))
       const all = Array.from({ length: 6 }, (_, i) => services[i % 2]!)
       const [, took] = yield* timed(
         Effect.forEach(all, ({ dlock }) => dlock.withLock(body, "k"), { concurrency: "unbounded" })

@@ -1,6 +1,6 @@
 /** What ten thousand of everything leave behind, on a network and a server that fail now and then. */
 import { assert } from "@effect/vitest"
-import { Effect } from "effect"
+import * as Effect from "effect/Effect"
 import { Redis as Client } from "ioredis"
 import { allKeys } from "../support/redisSpy.js"
 import { spawnWorker } from "../support/workers.js"
@@ -51,7 +51,7 @@ test(
       const connectedAtRest = yield* Effect.promise(connections)
       let injected = 0
       const fail = Effect.suspend(() => Effect.promise(async () => faults[injected++ % faults.length]!())).pipe(
-        Effect.zipRight(Effect.sleep(250)),
+        Effect.andThen(Effect.sleep(250)),
         Effect.forever
       )
       const run = (cycles: number, meanwhile: Effect.Effect<never> = fail) =>

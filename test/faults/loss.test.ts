@@ -1,6 +1,9 @@
 /** A Redis that stops, or forgets everything, while a lock is held: when its holder is told, and what comes after. */
 import { assert, describe } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber } from "effect"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import type { Service } from "./support.js"
 import {
   atMost,
@@ -22,14 +25,14 @@ const holdUntilLost = ({ dlock }: Pick<Service, "dlock">, key: string) =>
   Effect.gen(function*() {
     const inside = yield* Deferred.make<void>()
     let interruptedAt = NaN
-    const body = Effect.zipRight(Deferred.succeed(inside, void 0), Effect.never).pipe(
+    const body = Effect.andThen(Deferred.succeed(inside, void 0), Effect.never).pipe(
       Effect.onInterrupt(() =>
         Effect.sync(() => {
           interruptedAt = now()
         })
       )
     )
-    const fiber = yield* Effect.fork(Effect.flip(dlock.withLock(body, key)))
+    const fiber = yield* Effect.forkChild(Effect.flip(dlock.withLock(body, key)))
     yield* Deferred.await(inside)
     const enteredAt = now()
     const lost = Effect.map(Fiber.join(fiber), (error) => {
@@ -77,9 +80,9 @@ describe.concurrent("loss", () => {
       const { dlock } = yield* serve(server.url)
       const holder = yield* serve(server.url, { ttl: 30_000 })
       const lock = yield* holder.dlock.once("k")
-      const patient = yield* Effect.fork(dlock.lock("k", { ttl: 10_000 }))
+      const patient = yield* Effect.forkChild(dlock.lock("k", { ttl: 10_000 }))
       const [exit, took] = yield* timed(Effect.gen(function*() {
-        const waiter = yield* Effect.fork(dlock.lock("k"))
+        const waiter = yield* Effect.forkChild(dlock.lock("k"))
         yield* untilWaiting(holder.dlock, "k", 2)
         server.freeze()
         return yield* Fiber.await(waiter)
@@ -88,7 +91,7 @@ describe.concurrent("loss", () => {
       atMost("freeze: a waiter is told", took, ttl + commandTimeout + slack)
       server.thaw()
       const [, handOver] = yield* timed(
-        Effect.zipRight(Effect.retry(lock.release, { times: 100 }), Fiber.join(patient))
+        Effect.andThen(Effect.retry(lock.release, { times: 100 }), Fiber.join(patient))
       )
       atMost("freeze: the other waiter has it after the thaw", handOver, ttl + slack)
     }))
@@ -136,12 +139,12 @@ describe.concurrent("loss", () => {
       const { lost } = yield* holdUntilLost(holder, "k")
       let inside = 0
       const body = Effect.sync(() => assert.strictEqual(++inside, 1)).pipe(
-        Effect.zipRight(Effect.sleep(5)),
-        Effect.zipRight(Effect.sync(() => inside--))
+        Effect.andThen(Effect.sleep(5)),
+        Effect.andThen(Effect.sync(() => inside--))
       )
       const waiters = yield* Effect.forEach(
         Array.from({ length: 20 }, (_, i) => others[i % 2]!),
-        ({ dlock }) => Effect.fork(dlock.withLock(body, "k"))
+        ({ dlock }) => Effect.forkChild(dlock.withLock(body, "k"))
       )
       yield* untilWaiting(holder.dlock, "k", 20)
       yield* Effect.promise(() => admin.flushall())

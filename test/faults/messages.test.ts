@@ -1,6 +1,10 @@
 /** Messages that do not come, come late, or come from somebody else: they only ever make things slower. */
+import * as TestEdition from "#test-edition"
 import { assert, describe } from "@effect/vitest"
-import { Effect, Exit, Fiber, Scope } from "effect"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Scope from "effect/Scope"
 
 import type { Dlock } from "../../src/index.js"
 import {
@@ -32,10 +36,10 @@ const handOvers = (from: Dlock.Service, to: Dlock.Service, count: number) =>
   Effect.gen(function*() {
     const enteredAt: Array<number> = []
     const scope = yield* Scope.make()
-    yield* Scope.extend(from.once("k"), scope)
+    yield* Scope.provide(from.once("k"), scope)
     const waiters = yield* Effect.forEach(
       Array.from({ length: count }),
-      () => Effect.fork(to.withLock(Effect.sync(() => enteredAt.push(now())), "k"))
+      () => Effect.forkChild(to.withLock(Effect.sync(() => enteredAt.push(now())), "k"))
     )
     yield* untilWaiting(from, "k", count)
     const start = now()
@@ -67,10 +71,10 @@ describe.concurrent("messages", () => {
           )
         })
       const scope = yield* Scope.make()
-      yield* Scope.extend(dlock.once("k"), scope)
+      yield* Scope.provide(dlock.once("k"), scope)
       const waiters: Array<Fiber.Fiber<void, unknown>> = []
       for (let i = 0; i < 20; i++) {
-        waiters.push(yield* Effect.fork(dlock.withLock(enter(i), "k")))
+        waiters.push(yield* Effect.forkChild(dlock.withLock(enter(i), "k")))
         yield* untilWaiting(dlock, "k", i + 1)
       }
       yield* kill
@@ -94,14 +98,14 @@ describe.concurrent("messages", () => {
       const slow = proxy.filter("evalsha")
       slow.delay(100)
       const scope = yield* Scope.make()
-      yield* Scope.extend(holder.dlock.once("k"), scope)
+      yield* Scope.provide(holder.dlock.once("k"), scope)
       const { dlock } = yield* serveCold(proxy.url, { ttl, commandTimeout: 2_000, messagesUrl: server.url })
-      const waiter = yield* Effect.fork(dlock.lock("k"))
+      const waiter = yield* Effect.forkChild(dlock.lock("k"))
       yield* untilWaiting(holder.dlock, "k", 1)
       yield* until(() => admin.pubsub("CHANNELS", "*"), 1_000, (inboxes) => inboxes.length === 2)
       yield* Effect.sleep(600)
       slow.delay(0)
-      const [, took] = yield* timed(Effect.zipRight(Scope.close(scope, Exit.void), Fiber.join(waiter)))
+      const [, took] = yield* timed(Effect.andThen(Scope.close(scope, Exit.void), Fiber.join(waiter)))
       atMost("hand-over to a waiter that came before its subscription", took, slack)
     }))
 
@@ -165,8 +169,8 @@ test("messages that the library cannot have sent are counted and change nothing"
     const inbox = inboxes[0]!
     const holder = yield* serve(url, { ttl })
     const scope = yield* Scope.make()
-    yield* Scope.extend(holder.dlock.once("k"), scope)
-    const waiter = yield* Effect.fork(dlock.lock("k"))
+    yield* Scope.provide(holder.dlock.once("k"), scope)
+    const waiter = yield* Effect.forkChild(dlock.lock("k"))
     yield* untilWaiting(dlock, "k", 1)
     const [token = ""] = yield* settled(admin.zrange("dlock:lock:{k}:queue", "0", "-1"))
     const before = yield* Effect.all([dlock.inspect("k"), dlock.inspect("held"), unexpected])
@@ -192,7 +196,7 @@ test("messages that the library cannot have sent are counted and change nothing"
     yield* until(() => Effect.runPromise(unexpected), 2_000, (count) => count.malformed === counted)
     assert.isUndefined(({} as { readonly polluted?: number }).polluted)
     yield* held.check
-    assert.strictEqual((yield* Fiber.poll(waiter))._tag, "None")
+    assert.strictEqual((yield* TestEdition.poll(waiter))._tag, "None")
     const after = yield* Effect.all([dlock.inspect("k"), dlock.inspect("held")])
     assert.deepStrictEqual(
       after[0].holders.map((one) => one.fencingToken),
@@ -200,7 +204,7 @@ test("messages that the library cannot have sent are counted and change nothing"
     )
     assert.strictEqual(after[0].waiting, 1)
     assert.strictEqual(after[1].holders[0]?.fencingToken, held.fencingToken)
-    const [lock, took] = yield* timed(Effect.zipRight(Scope.close(scope, Exit.void), Fiber.join(waiter)))
+    const [lock, took] = yield* timed(Effect.andThen(Scope.close(scope, Exit.void), Fiber.join(waiter)))
     atMost("hand-over after garbage", took, slack)
     assert.isAbove(lock.fencingToken, before[0].lastFencingToken)
     assert.deepStrictEqual(yield* unexpected, { malformed: counted, late: before[2].late })
@@ -216,10 +220,10 @@ test("a message for a call that has left, or that comes again, is late and not m
     yield* until(inboxes, 2_000, (found) => found.length === 2)
     const before = yield* unexpected
     const scope = yield* Scope.make()
-    yield* Scope.extend(holder.dlock.once("k"), scope)
+    yield* Scope.provide(holder.dlock.once("k"), scope)
     const waiters = yield* Effect.forEach(
       Array.from({ length: 300 }),
-      () => Effect.fork(dlock.withLock(Effect.void, "k"))
+      () => Effect.forkChild(dlock.withLock(Effect.void, "k"))
     )
     yield* untilWaiting(dlock, "k", 300)
     const tokens = yield* settled(admin.zrange("dlock:lock:{k}:queue", "0", "-1"))

@@ -1,6 +1,6 @@
 /** Calls on several keys that overlap, from several processes, some of them interrupted wherever they are. */
 import { assert } from "@effect/vitest"
-import { Effect } from "effect"
+import * as Effect from "effect/Effect"
 import type { LockEvent } from "../support/history.js"
 import { checkMutualExclusion } from "../support/history.js"
 import type { CallMessage } from "./contending.js"

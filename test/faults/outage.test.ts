@@ -1,6 +1,8 @@
 /** A Redis that is not there: at the start, for a while, or with its data gone when it comes back. */
+import * as TestEdition from "#test-edition"
 import { assert, describe } from "@effect/vitest"
-import { Effect, Fiber } from "effect"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import { freePort } from "../support/redisServer.js"
 import type { Logged } from "./support.js"
 import {
@@ -132,7 +134,7 @@ describe.concurrent("a Redis that is down", () => {
       const options = { ttl: 3_000 }
       const [a, b] = [yield* serve(server.url, options), yield* serve(server.url, options)]
       const held = yield* a.dlock.once("k")
-      const waiter = yield* Effect.fork(b.dlock.lock("k"))
+      const waiter = yield* Effect.forkChild(b.dlock.lock("k"))
       yield* untilWaiting(a.dlock, "k", 1)
       yield* Effect.promise(() => server.restart())
       const [next, took] = yield* timed(Fiber.join(waiter))
@@ -149,14 +151,14 @@ describe.concurrent("a Redis that is down", () => {
       const options = { ttl: 3_000 }
       const [a, b] = [yield* serve(server.url, options), yield* serve(server.url, options)]
       const held = yield* a.dlock.once("k")
-      const waiter = yield* Effect.fork(b.dlock.lock("k"))
+      const waiter = yield* Effect.forkChild(b.dlock.lock("k"))
       yield* untilWaiting(a.dlock, "k", 1)
       yield* Effect.promise(() => server.restart({ keepData: true }))
       // Past the renewals that had to be repeated.
       yield* Effect.sleep(options.ttl)
       yield* held.check
-      assert.strictEqual((yield* Fiber.poll(waiter))._tag, "None")
-      const [next, took] = yield* timed(Effect.zipRight(held.release, Fiber.join(waiter)))
+      assert.strictEqual((yield* TestEdition.poll(waiter))._tag, "None")
+      const [next, took] = yield* timed(Effect.andThen(held.release, Fiber.join(waiter)))
       atMost("restarted with data: hand-over", took, slack)
       assert.isAbove(next.fencingToken, held.fencingToken)
     }))

@@ -1,6 +1,9 @@
 /** Clients that belong to the caller: used, but never closed, never reconfigured, and given back as they were. */
 import { assert, describe } from "@effect/vitest"
-import { Effect, Exit, Fiber, Scope } from "effect"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Scope from "effect/Scope"
 import { Redis as Redis6 } from "ioredis"
 import { Redis as Redis5 } from "ioredis5"
 import type { Proxy } from "../support/proxy.js"
@@ -68,10 +71,10 @@ describe.concurrent.each(versions)("clients of the caller's own, %s,", (name, co
       yield* until(() => commands.pubsub("CHANNELS", "dlock:inbox:*"), 2_000, (inboxes) => inboxes.length === 2)
       for (let round = 0; round < 3; round++) {
         const scope = yield* Scope.make()
-        yield* Scope.extend(other.dlock.once("k"), scope)
-        const waiter = yield* Effect.fork(Effect.scoped(dlock.lock("k")))
+        yield* Scope.provide(other.dlock.once("k"), scope)
+        const waiter = yield* Effect.forkChild(Effect.scoped(dlock.lock("k")))
         yield* untilWaiting(dlock, "k", 1)
-        const [, took] = yield* timed(Effect.zipRight(Scope.close(scope, Exit.void), Fiber.join(waiter)))
+        const [, took] = yield* timed(Effect.andThen(Scope.close(scope, Exit.void), Fiber.join(waiter)))
         atMost(`${name}: hand-over by message`, took, slack)
       }
       yield* dlock.once("left to the layer")
@@ -130,9 +133,9 @@ describe.concurrent.each(versions)("clients of the caller's own, %s,", (name, co
       yield* Effect.retry(dlock.inspect("k"), { times: 100 })
       yield* until(() => commands.pubsub("CHANNELS", "dlock:inbox:*"), 3_000, (inboxes) => inboxes.length === 1)
       const lock = yield* dlock.once("k")
-      const waiter = yield* Effect.fork(dlock.lock("k", { reentrant: "wait" }))
+      const waiter = yield* Effect.forkChild(dlock.lock("k", { reentrant: "wait" }))
       yield* untilWaiting(dlock, "k", 1)
-      const [, took] = yield* timed(Effect.zipRight(lock.release, Fiber.join(waiter)))
+      const [, took] = yield* timed(Effect.andThen(lock.release, Fiber.join(waiter)))
       atMost(`${name} reconnected: hand-over by message`, took, slack)
     }))
 })

@@ -1,6 +1,6 @@
 /** A holder that is cut off from Redis for longer than its lease, while everybody else is not. */
 import { assert } from "@effect/vitest"
-import { Effect } from "effect"
+import * as Effect from "effect/Effect"
 import type { LockEvent } from "../support/history.js"
 import { checkFencing, checkMutualExclusion, holdsOf } from "../support/history.js"
 import { monotonicMicros } from "../support/workers.js"
@@ -25,7 +25,7 @@ const writer = (server: { readonly port: number }, process: string) =>
     return { process, proxy, worker: yield* workerOf("write", { url: proxy.url, key: "k" }) }
   })
 
-type Writer = Effect.Effect.Success<ReturnType<typeof writer>>
+type Writer = Effect.Success<ReturnType<typeof writer>>
 
 /** What the workers said, as a history. Each hold has the fence that its own writes carry. */
 const historyOf = (writers: ReadonlyArray<Writer>): ReadonlyArray<LockEvent> =>

@@ -1,6 +1,8 @@
 /** A holder that does not run for longer than its lease: nobody can tell it in time, so it must notice by itself. */
 import { assert, describe } from "@effect/vitest"
-import { Effect, Exit, Fiber } from "effect"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import { monotonicMicros } from "../support/workers.js"
 import { atMost, is, nothingUnhandled, redis, serve, test, timed, until, untilWaiting, workerOf } from "./support.js"
 
@@ -24,7 +26,7 @@ test("a body that blocked the event loop past its lease fails with LockLostError
     // Not much shorter, and it is fine.
     assert.strictEqual(yield* dlock.withLock(block(ttl / 2), "k"), "done")
     assert.strictEqual(
-      yield* dlock.withLock(Effect.zipRight(block(ttl / 2), Effect.sleep(ttl / 2)), "k"),
+      yield* dlock.withLock(Effect.andThen(block(ttl / 2), Effect.sleep(ttl / 2)), "k"),
       undefined
     )
   }))
@@ -36,10 +38,10 @@ test("nothing of the body runs after a block that outlasted the lease", () =>
     const { dlock } = yield* serve(url, { ttl })
     let written = false
     const body = block(ttl + 50).pipe(
-      Effect.zipRight(Effect.yieldNow()),
+      Effect.andThen(Effect.yieldNow),
       // A timer that is overdue comes before one that is not.
-      Effect.zipRight(Effect.sleep(20)),
-      Effect.zipRight(Effect.sync(() => {
+      Effect.andThen(Effect.sleep(20)),
+      Effect.andThen(Effect.sync(() => {
         written = true
       }))
     )
@@ -57,10 +59,10 @@ test("a waiter whose process blocked for longer than it counts as alive gets in 
     const { dlock } = yield* serve(url, { ttl })
     const other = yield* serve(url, { ttl })
     const lock = yield* other.dlock.once("k", { ttl: 60_000 })
-    const waiter = yield* Effect.fork(dlock.lock("k"))
+    const waiter = yield* Effect.forkChild(dlock.lock("k"))
     yield* untilWaiting(dlock, "k", 1)
     yield* block(ttl + 100)
-    const [, took] = yield* timed(Effect.zipRight(lock.release, Fiber.join(waiter)))
+    const [, took] = yield* timed(Effect.andThen(lock.release, Fiber.join(waiter)))
     atMost("waiter blocked past its liveness: has the lock after the release", took, ttl)
   }))
 

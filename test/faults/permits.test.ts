@@ -1,6 +1,7 @@
 /** Permits of a semaphore, while the processes that contend for them are killed and stopped at any moment. */
 import { assert } from "@effect/vitest"
-import { Effect, Fiber } from "effect"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import type { LockEvent, Turn } from "../support/history.js"
 import { checkMutualExclusion, latenessOverFifo, untilDeath } from "../support/history.js"
 import type { Worker } from "../support/workers.js"
@@ -70,8 +71,8 @@ const injectFaults = (url: string, all: Array<Process>, millis: number) =>
     // One fault may hold up the others for a ttl. The next comes later than that.
     const one = Effect.suspend(() => {
       const running = all.filter(({ isRunning }) => isRunning)
-      return running.length > 2 ? Effect.forkScoped(pick([kill, stop])(pick(running))) : Effect.succeed(Fiber.void)
-    }).pipe(Effect.zipLeft(Effect.sleep(ttl * (1.2 + Math.random()))))
+      return running.length > 2 ? Effect.forkScoped(pick([kill, stop])(pick(running))) : Effect.forkChild(Effect.void)
+    }).pipe(Effect.tap(Effect.sleep(ttl * (1.2 + Math.random()))))
     const fibers: Array<Fiber.Fiber<void>> = []
     while (performance.now() < endsAt) fibers.push(yield* one)
     yield* Fiber.joinAll(fibers)

@@ -1,6 +1,10 @@
 /** A Redis that answers with an error: the caller gets its words, and nothing is left behind. */
+import * as TestEdition from "#test-edition"
 import { assert, describe } from "@effect/vitest"
-import { Effect, Fiber, Option, Schedule } from "effect"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
 import type { Redis as Client } from "ioredis"
 import type { BackendError } from "../../src/DlockError.js"
 import { allKeys } from "../support/redisSpy.js"
@@ -131,7 +135,7 @@ const heldUnder = ({ make }: Refusal) =>
     const admin = yield* clientOf(url)
     const [holder, other] = [yield* serve(url), yield* serve(url)]
     const lock = yield* holder.dlock.once("k")
-    const waiter = yield* Effect.fork(other.dlock.lock("k", { ttl: 10_000 }))
+    const waiter = yield* Effect.forkChild(other.dlock.lock("k", { ttl: 10_000 }))
     yield* untilWaiting(holder.dlock, "k", 1)
     const from = now()
     yield* Effect.promise(() => make(admin))
@@ -163,7 +167,7 @@ describe.concurrent.each(lasting)("$name, while a lock is held,", (refusal) => {
       yield* Effect.promise(() => end(admin))
       yield* Effect.sleep(1.5 * ttl - (now() - from))
       yield* lock.check
-      const [, took] = yield* timed(Effect.zipRight(lock.release, Fiber.join(waiter)))
+      const [, took] = yield* timed(Effect.andThen(lock.release, Fiber.join(waiter)))
       atMost(`${words}: hand-over after the end`, took, slack)
     }))
 })
@@ -173,7 +177,7 @@ test("a full memory does not end a lease: it is renewed, given back, and handed 
     const { lock, waiter } = yield* heldUnder(refusals.find(({ words }) => words === "OOM")!)
     yield* Effect.sleep(2 * ttl)
     yield* lock.check
-    const [next, took] = yield* timed(Effect.zipRight(lock.release, Fiber.join(waiter)))
+    const [next, took] = yield* timed(Effect.andThen(lock.release, Fiber.join(waiter)))
     atMost("OOM: hand-over", took, slack)
     yield* Effect.sleep(ttl)
     yield* next.check
@@ -244,21 +248,24 @@ describe.concurrent.each(passing)("$name", (refusal) => {
       yield* isRefused(service, refusal)
       const ran: Array<string> = []
       // As docs/operations.md has it.
-      const retrying = yield* Effect.fork(
+      const retrying = yield* Effect.forkChild(
         service.dlock.withLock(Effect.void, "other").pipe(
           Effect.retry({
-            schedule: Schedule.exponential("200 millis").pipe(Schedule.jittered, Schedule.upTo("1 minute")),
+            schedule: Schedule.exponential("200 millis").pipe(
+              Schedule.jittered,
+              Schedule.upTo({ duration: "1 minute" })
+            ),
             while: (error) => error._tag === "BackendError" && error.reason !== "Refused"
           })
         )
       )
-      const standing = yield* Effect.fork(
+      const standing = yield* Effect.forkChild(
         service.dlock.singleton("k", Effect.sync(() => ran.push("singleton")))
       )
       // Several attempts are refused meanwhile.
       yield* Effect.sleep(ttl)
       assert.deepStrictEqual(ran, [])
-      assert.isTrue(Option.isNone(yield* Fiber.poll(standing)))
+      assert.isTrue(Option.isNone(yield* TestEdition.poll(standing)))
       yield* Effect.promise(() => refusal.end(admin))
       yield* Fiber.join(standing)
       assert.deepStrictEqual(ran, ["singleton"])

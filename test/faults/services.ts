@@ -1,5 +1,12 @@
 /** One process of an application, as far as this library is concerned. Knows nothing of vitest: workers use it too. */
-import { Context, Effect, Exit, Layer, Logger, LogLevel, Scope } from "effect"
+import * as TestEdition from "#test-edition"
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Scope from "effect/Scope"
 import type { Redis as Client } from "ioredis"
 import { Dlock, PubSubLayer, RedisLayer } from "../../src/index.js"
 import * as Separate from "../support/process.js"
@@ -50,7 +57,7 @@ const build = (
 
 /** A service that logs nothing, and may still be connecting. */
 export const serveCold = (url: string, options?: ServiceOptions): Effect.Effect<Service, never, Scope.Scope> =>
-  Logger.withMinimumLogLevel(build(layerAt(url, options)), LogLevel.None)
+  TestEdition.silent(build(layerAt(url, options)))
 
 /** A service that logs nothing, and is connected. */
 export const serve = (url: string, options?: ServiceOptions): Effect.Effect<Service, never, Scope.Scope> =>
@@ -61,15 +68,12 @@ export const untilConnected = (...clients: ReadonlyArray<Client>): Effect.Effect
 
 /** A service on clients of the test's own. */
 export const serveClients = (commands: Client, messages: Client, options?: Dlock.Options) =>
-  Logger.withMinimumLogLevel(
-    build(
-      Separate.layer({ ttl, commandTimeout, ...options }).pipe(
-        Layer.provideMerge(PubSubLayer.layerClient(messages)),
-        Layer.provideMerge(RedisLayer.layerClient(commands))
-      )
-    ),
-    LogLevel.None
-  )
+  TestEdition.silent(build(
+    Separate.layer({ ttl, commandTimeout, ...options }).pipe(
+      Layer.provideMerge(PubSubLayer.layerClient(messages)),
+      Layer.provideMerge(RedisLayer.layerClient(commands))
+    )
+  ))
 
 /** One line of a log, and all that was said with it. */
 export interface Logged {
@@ -81,16 +85,13 @@ export interface Logged {
 export const serveLogged = (url: string, options?: ServiceOptions) =>
   Effect.gen(function*() {
     const lines: Array<Logged> = []
-    const keep = Logger.make(({ annotations, cause, logLevel, message }) => {
-      const said = [message, cause, Object.fromEntries(annotations)].flat().map((part) =>
+    const keep = ({ annotations, cause, level, message }: TestEdition.Logged) => {
+      const said = [message, cause, annotations].flat().map((part) =>
         typeof part === "string" ? part : JSON.stringify(part)
       )
-      lines.push({ level: logLevel.label, text: said.join(" ") })
-    })
-    const service = yield* build(layerAt(url, options)).pipe(
-      Effect.provide(Logger.replace(Logger.defaultLogger, keep)),
-      Logger.withMinimumLogLevel(LogLevel.Info)
-    )
+      lines.push({ level, text: said.join(" ") })
+    }
+    const service = yield* build(layerAt(url, options)).pipe(TestEdition.loggedTo(keep))
     return { ...service, lines }
   })
 
@@ -98,5 +99,6 @@ export const serveLogged = (url: string, options?: ServiceOptions) =>
 export const tagOf = (exit: Exit.Exit<unknown, { readonly _tag: string }>): string =>
   Exit.match(exit, {
     onSuccess: () => "success",
-    onFailure: (cause) => cause._tag === "Fail" ? cause.error._tag : cause.toString()
+    onFailure: (cause) =>
+      Option.match(Cause.findErrorOption(cause), { onNone: () => Cause.pretty(cause), onSome: ({ _tag }) => _tag })
   })

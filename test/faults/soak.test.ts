@@ -1,6 +1,6 @@
 /** A short round of the soak. `npm run soak -- --minutes 30` is the long one. */
 import { assert } from "@effect/vitest"
-import { Effect } from "effect"
+import * as Effect from "effect/Effect"
 import { runRound } from "../soak/round.js"
 import { note, test } from "./support.js"
 

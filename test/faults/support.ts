@@ -2,9 +2,10 @@
  * What the fault tests share: servers, proxies, services and worker processes that live as long as a test's scope, and
  * ways to measure. Nothing here sleeps to let something happen: what must have happened is asked for.
  */
+import * as TestEdition from "#test-edition"
 import { assert, it } from "@effect/vitest"
-import type { Scope } from "effect"
-import { Effect, Logger, LogLevel, Metric, MetricState } from "effect"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
 import { Redis as Client } from "ioredis"
 import { appendFileSync } from "node:fs"
 import { inject } from "vitest"
@@ -22,7 +23,7 @@ export * from "./services.js"
 
 /** A test on servers of its own, by the real clock. Its services and its own fibers log nothing. */
 export const test = (name: string, body: () => Effect.Effect<void, unknown, Scope.Scope>, timeout?: number) =>
-  it.scopedLive(name, () => Logger.withMinimumLogLevel(body(), LogLevel.None), timeout)
+  it.live(name, () => TestEdition.silent(body()), timeout)
 
 /** What a machine with two busy cores may be late by. */
 export const slack = 200
@@ -52,11 +53,12 @@ export const clientOf = (url: string): Effect.Effect<Client, never, Scope.Scope>
 /** A worker process of worker.ts that has started. It is killed with the scope. */
 export const workerOf = (
   role: string,
-  options: { readonly url: string; readonly [option: string]: string | number | boolean }
+  options: { readonly url: string; readonly [option: string]: string | number | boolean },
+  file = inject("faultWorker")
 ): Effect.Effect<Worker, never, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.promise(async () => {
-      const worker = spawnWorker(inject("faultWorker"), {
+      const worker = spawnWorker(file, {
         args: [role, JSON.stringify({ ttl, commandTimeout, ...options })]
       })
       await worker.next(is("ready"), 25_000)
@@ -118,13 +120,11 @@ export const timed = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<re
   })
 
 /** Messages that were dropped, as an exporter of metrics sees them. */
-export const unexpected = Effect.map(Metric.snapshot, (pairs) => {
-  const count = (name: string) =>
-    pairs.flatMap(({ metricKey, metricState }) =>
-      metricKey.name === name && MetricState.isCounterState(metricState) ? [Number(metricState.count)] : []
-    )[0] ?? 0
-  return { late: count("dlock_messages_late_total"), malformed: count("dlock_messages_malformed_total") }
-})
+export const unexpected = Effect.zipWith(
+  TestEdition.counter("dlock_messages_late_total"),
+  TestEdition.counter("dlock_messages_malformed_total"),
+  (late, malformed) => ({ late, malformed })
+)
 
 /** A figure worth knowing. `FAULT_FIGURES=file` collects them all. */
 export const note = (what: string, value: number, limit: number | "" = ""): void => {
@@ -161,7 +161,7 @@ export const nothingUnhandled: Effect.Effect<void, never, Scope.Scope> = Effect.
     }),
     ({ listen, reasons }) =>
       // An unhandled rejection is reported when the microtasks are done.
-      Effect.zipRight(
+      Effect.andThen(
         Effect.promise(() => new Promise((resolve) => setImmediate(resolve))),
         Effect.sync(() => {
           process.off("unhandledRejection", listen).off("uncaughtException", listen)

@@ -1,6 +1,7 @@
 /** What a person is told when Redis cannot be used: which call, where, why, what became of it, and no secret. */
 import { assert, describe } from "@effect/vitest"
-import { Effect } from "effect"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
 import * as net from "node:net"
 import type { BackendError } from "../../src/DlockError.js"
 import type { Dlock } from "../../src/index.js"
@@ -86,7 +87,7 @@ describe.concurrent("of the first use of a Redis", () => {
       })
       const admin = yield* clientOf(slow.url)
       yield* Effect.promise(() => admin.eval("for i = 1, 1500 do redis.call('SET', i, i) end", 0))
-      const restarted = yield* Effect.fork(Effect.promise(() => slow.restart({ keepData: true })))
+      const restarted = yield* Effect.forkChild(Effect.promise(() => slow.restart({ keepData: true })))
       yield* until(() =>
         new Promise<boolean>((resolve) => {
           const socket = net.connect(slow.port, "127.0.0.1", () => socket.write("GET k\r\n"))
@@ -99,7 +100,7 @@ describe.concurrent("of the first use of a Redis", () => {
       )
       const loading = yield* firstFailure(slow.url)
       told(loading.error, "Unreachable", addressOf(slow), "is loading its data")
-      yield* restarted
+      yield* Fiber.join(restarted)
     }))
 
   test("is the call, whichever it was", () =>
@@ -138,7 +139,7 @@ test("of a Redis that went away: the call, also on a handle, and of a body the c
     const server = yield* redis
     const { dlock } = yield* serveLogged(server.url, { ttl: 60_000 })
     const [lock, write] = [yield* dlock.once("k"), yield* Effect.flatMap(dlock.readWriteLock("k"), (one) => one.write)]
-    const body = Effect.zipRight(Effect.promise(() => server.kill()), Effect.scoped(dlock.once("l")))
+    const body = Effect.andThen(Effect.promise(() => server.kill()), Effect.scoped(dlock.once("l")))
     const inBody = yield* Effect.flip(dlock.withLock(body, "m"))
     const failed = [inBody, ...yield* Effect.all([lock.extend(), lock.release, write.downgrade].map(Effect.flip))]
     assert.deepStrictEqual(

@@ -1,11 +1,21 @@
 /** Which requests of a client share a response, and what it looks like to each. */
-import { FetchHttpClient, HttpClient, HttpClientRequest, type HttpClientResponse } from "@effect/platform"
+import * as Edition from "#http-edition"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Option, Scope, Stream } from "effect"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as FetchHttpClient from "effect/http/FetchHttpClient"
+import * as HttpClient from "effect/http/HttpClient"
+import type * as HttpClientError from "effect/http/HttpClientError"
+import * as HttpClientRequest from "effect/http/HttpClientRequest"
+import type * as HttpClientResponse from "effect/http/HttpClientResponse"
+import * as Option from "effect/Option"
+import * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
 import * as zlib from "node:zlib"
 import * as HttpFanout from "../../src/HttpFanout.js"
 import { Dlock } from "../../src/index.js"
-import type { World } from "./world.js"
+import type { Seen, World } from "./world.js"
 import { bare, listen, processes, until, type Upstream } from "./world.js"
 
 type Options = HttpFanout.RunOptions<HttpClientRequest.HttpClientRequest>
@@ -14,8 +24,24 @@ type Request = HttpClientRequest.HttpClientRequest
 const bytesOf = (response: HttpClientResponse.HttpClientResponse) =>
   Effect.map(response.arrayBuffer, (buffer) => Buffer.from(buffer))
 
+interface Clients {
+  readonly a: HttpClient.HttpClient
+  readonly b: HttpClient.HttpClient
+  readonly seen: Seen
+}
+
+/** What a request failed with, when a response was the reason. */
+const refusal = (error: HttpClientError.HttpClientError) => {
+  const told = Edition.told(error)
+  return told._tag === "ResponseError" ? told : assert.fail(told._tag)
+}
+
 /** Two processes, and how to ask from them. */
-const twoClients = (world: World, options?: Options, base: Effect.Effect<HttpClient.HttpClient> = bare) =>
+const twoClients = (
+  world: World,
+  options?: Options,
+  base: Effect.Effect<HttpClient.HttpClient> = bare
+): Effect.Effect<Clients, never, Scope.Scope> =>
   Effect.gen(function*() {
     const { seen, services } = yield* processes(world, 2)
     const plain = yield* base
@@ -29,7 +55,7 @@ const twoClients = (world: World, options?: Options, base: Effect.Effect<HttpCli
 
 /** The first request is at the upstream; then the others take part in its flight; then it is answered. */
 const together = (
-  clients: Effect.Effect.Success<ReturnType<typeof twoClients>>,
+  clients: Clients,
   upstream: Upstream,
   request: Request,
   others: ReadonlyArray<Request> = [request]
@@ -37,10 +63,10 @@ const together = (
   Effect.gen(function*() {
     const { a, b, seen } = clients
     const calls = seen.ids.length
-    const first = yield* Effect.fork(a.execute(request))
+    const first = yield* Effect.forkChild(a.execute(request))
     yield* until("the leader asks", () => upstream.requests.length > 0)
-    const here = yield* Effect.forEach(others, (one) => Effect.fork(a.execute(one)))
-    const there = yield* Effect.forEach(others, (one) => Effect.fork(b.execute(one)))
+    const here = yield* Effect.forEach(others, (one) => Effect.forkChild(a.execute(one)))
+    const there = yield* Effect.forEach(others, (one) => Effect.forkChild(b.execute(one)))
     yield* until("all take part", () => seen.ids.length === calls + 1 + 2 * others.length && seen.joins >= 2)
     yield* upstream.open
     return [first, ...here, ...there]
@@ -51,9 +77,9 @@ const asksOf = (world: World, one: (url: string) => Request, other: (url: string
   Effect.gen(function*() {
     const clients = yield* twoClients(world, options)
     const upstream = yield* listen((_, response) => void response.end("x"))
-    const first = yield* Effect.fork(clients.a.execute(one(upstream.url)))
+    const first = yield* Effect.forkChild(clients.a.execute(one(upstream.url)))
     yield* until("the first asks", () => upstream.requests.length === 1)
-    const second = yield* Effect.fork(clients.b.execute(other(upstream.url)))
+    const second = yield* Effect.forkChild(clients.b.execute(other(upstream.url)))
     yield* until("the second asks, or takes part", () => upstream.requests.length === 2 || clients.seen.joins === 2)
     // A join that was answered leads, and asks, or follows, and does not.
     yield* upstream.open
@@ -148,7 +174,7 @@ const same: ReadonlyArray<readonly [string, (url: string) => Request, (url: stri
 ]
 
 export const clientSuite = (world: World) => {
-  const test = it.scopedLive
+  const test = it.live
 
   describe(`requests share a response: ${world.name}`, () => {
     test("100 identical requests of two processes reach the upstream once", () =>
@@ -329,12 +355,13 @@ export const clientSuite = (world: World) => {
         const fibers = yield* together(clients, upstream, get(upstream.url), [other])
         for (const [i, fiber] of fibers.entries()) {
           const error = yield* Effect.flip(Fiber.join(fiber))
-          assert.strictEqual(error._tag, "RequestError")
-          assert.strictEqual(error.reason, "Transport")
+          const { _tag, cause, reason } = Edition.told(error)
+          assert.deepStrictEqual([_tag, reason], ["RequestError", "Transport"])
           assert.strictEqual(error.request === other, i > 0)
-          assert.instanceOf(error.cause, Error)
-          assert.strictEqual((error.cause as any).message, "fetch failed")
-          assert.isString((error.cause as any).cause.code)
+          assert.strictEqual(error.cause, cause)
+          assert.instanceOf(cause, Error)
+          assert.strictEqual((cause as any).message, "fetch failed")
+          assert.isString((cause as any).cause.code)
         }
         assert.strictEqual(upstream.requests.length, 1)
       }))
@@ -343,11 +370,11 @@ export const clientSuite = (world: World) => {
       Effect.gen(function*() {
         const { a, b } = yield* twoClients(world)
         const scope = yield* Scope.make()
-        const { url } = yield* Scope.extend(listen(() => {}), scope)
+        const { url } = yield* Scope.provide(listen(() => {}), scope)
         yield* Scope.close(scope, Exit.void)
         const errors = yield* Effect.all([a.get(url), a.get(url), b.get(url)].map(Effect.flip), { concurrency: 3 })
         for (const error of errors) {
-          assert.strictEqual(error._tag, "RequestError")
+          assert.strictEqual(Edition.told(error)._tag, "RequestError")
           assert.strictEqual((error.cause as any).cause.code, "ECONNREFUSED")
         }
       }))
@@ -360,8 +387,7 @@ export const clientSuite = (world: World) => {
           response.end("teapot")
         })
         for (const fiber of yield* together(clients, upstream, get(upstream.url))) {
-          const error = yield* Effect.flip(Fiber.join(fiber))
-          if (error._tag !== "ResponseError") return assert.fail(error._tag)
+          const error = refusal(yield* Effect.flip(Fiber.join(fiber)))
           assert.strictEqual(error.reason, "StatusCode")
           assert.strictEqual(error.response.status, 418)
           assert.strictEqual(yield* error.response.text, "teapot")
@@ -377,8 +403,7 @@ export const clientSuite = (world: World) => {
           response.write("12345", () => response.destroy())
         })
         for (const fiber of yield* together(clients, upstream, get(upstream.url))) {
-          const error = yield* Effect.flip(Fiber.join(fiber))
-          if (error._tag !== "ResponseError") return assert.fail(error._tag)
+          const error = refusal(yield* Effect.flip(Fiber.join(fiber)))
           assert.strictEqual(error.reason, "Decode")
           assert.strictEqual(error.response.status, 200)
         }
@@ -425,8 +450,7 @@ export const clientSuite = (world: World) => {
         })
         const fibers = yield* together(clients, upstream, get(upstream.url))
         for (const fiber of fibers) {
-          const error = yield* Effect.flip(Fiber.join(fiber))
-          if (error._tag !== "ResponseError") return assert.fail(error._tag)
+          const error = refusal(yield* Effect.flip(Fiber.join(fiber)))
           assert.strictEqual(error.response.status, 503)
           assert.strictEqual(yield* error.response.text, "down")
         }
@@ -448,7 +472,7 @@ export const clientSuite = (world: World) => {
           (fiber) =>
             Effect.map(
               Effect.flip(Fiber.join(fiber)),
-              (error) => error._tag === "ResponseError" ? error.response.headers["set-cookie"] : error._tag
+              (error) => refusal(error).response.headers["set-cookie"]
             )
         )
         assert.sameMembers(cookies, ["id=1", "id=2", "id=3"])
@@ -565,7 +589,7 @@ export const clientSuite = (world: World) => {
           client.get(upstream.url).pipe(
             Effect.flatMap((response) => response.text),
             Effect.provideService(FetchHttpClient.RequestInit, { headers: { "User-Agent": agent } }),
-            Effect.fork
+            Effect.forkChild
           )
         const one = yield* inWords(a, "de")
         yield* until("the first asks", () => upstream.requests.length === 1)
@@ -579,8 +603,10 @@ export const clientSuite = (world: World) => {
       Effect.gen(function*() {
         const { a } = yield* twoClients(world)
         const upstream = yield* listen((_, response) => void response.end("x"), true)
-        const fiber = yield* Effect.fork(Effect.ensuring(Effect.never, Effect.orDie(a.get(upstream.url))))
-        yield* Effect.yieldNow()
+        let runs = false
+        const forever = Effect.andThen(Effect.sync(() => void (runs = true)), Effect.never)
+        const fiber = yield* Effect.forkChild(Effect.ensuring(forever, Effect.orDie(a.get(upstream.url))))
+        yield* until("it runs", () => runs)
         yield* Fiber.interrupt(fiber)
         assert.strictEqual(upstream.requests.length, 1)
       }))
@@ -590,9 +616,9 @@ export const clientSuite = (world: World) => {
         const { a, b, seen } = yield* twoClients(world)
         const upstream = yield* listen((_, response) => void response.end("x"))
         const scoped = HttpClient.withScope(a)
-        const first = yield* Effect.fork(Effect.scoped(scoped.get(upstream.url)))
+        const first = yield* Effect.forkChild(Effect.scoped(scoped.get(upstream.url)))
         yield* until("the leader asks", () => upstream.requests.length === 1)
-        const others = [yield* Effect.fork(a.get(upstream.url)), yield* Effect.fork(b.get(upstream.url))]
+        const others = [yield* Effect.forkChild(a.get(upstream.url)), yield* Effect.forkChild(b.get(upstream.url))]
         yield* until("all take part", () => seen.ids.length === 3 && seen.joins === 2)
         yield* Fiber.interrupt(first)
         yield* upstream.open
@@ -606,7 +632,7 @@ export const clientSuite = (world: World) => {
       Effect.gen(function*() {
         const { a } = yield* twoClients(world)
         const upstream = yield* listen(() => {})
-        const fiber = yield* Effect.fork(a.get(upstream.url))
+        const fiber = yield* Effect.forkChild(a.get(upstream.url))
         yield* until("it asks", () => upstream.requests.length === 1)
         yield* Fiber.interrupt(fiber)
         yield* until("it is cut off", () => upstream.aborted() === 1)
@@ -618,9 +644,9 @@ export const clientSuite = (world: World) => {
         const upstream = yield* listen((_, response) => {
           response.write("0".repeat(5000))
         })
-        const first = yield* Effect.fork(a.get(upstream.url))
+        const first = yield* Effect.forkChild(a.get(upstream.url))
         yield* until("the leader asks", () => upstream.requests.length === 1)
-        const second = yield* Effect.fork(a.get(upstream.url))
+        const second = yield* Effect.forkChild(a.get(upstream.url))
         yield* until("both take part", () => seen.ids.length === 2)
         yield* Fiber.interrupt(first)
         yield* upstream.open

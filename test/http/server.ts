@@ -1,29 +1,33 @@
 /** Which requests to a server share a run of its handler, and what each client gets. */
-import type { HttpServerRequest } from "@effect/platform"
-import { HttpApp, HttpServerResponse } from "@effect/platform"
+import * as TestEdition from "#test-edition"
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, Logger, LogLevel, Runtime } from "effect"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import * as HttpEffect from "effect/http/HttpEffect"
+import type * as HttpServerRequest from "effect/http/HttpServerRequest"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
+import * as Latch from "effect/Latch"
 import * as HttpFanout from "../../src/HttpFanout.js"
 import { Dlock } from "../../src/index.js"
 import type { World } from "./world.js"
 import { processes, until } from "./world.js"
 
 type Options = HttpFanout.RunOptions<HttpServerRequest.HttpServerRequest>
-type Handler = HttpApp.Default<unknown>
+type Handler = Effect.Effect<HttpServerResponse.HttpServerResponse, unknown, HttpServerRequest.HttpServerRequest>
 
 /** The same routes in two processes. Each handler is counted, and answers when the gate is open. */
 const twoServers = (world: World, answer: Handler, options?: Options) =>
   Effect.gen(function*() {
     const { seen, services } = yield* processes(world, 2)
-    const gate = yield* Effect.makeLatch()
+    const gate = yield* Latch.make()
     const counts = { runs: 0, ends: 0 }
-    const app: Handler = Effect.zipRight(Effect.sync(() => void counts.runs++), gate.whenOpen(answer)).pipe(
+    const app: Handler = Effect.andThen(Effect.sync(() => void counts.runs++), gate.whenOpen(answer)).pipe(
       Effect.ensuring(Effect.sync(() => void counts.ends++))
     )
-    const quiet = yield* Effect.runtime<never>().pipe(Logger.withMinimumLogLevel(LogLevel.None))
     const [a, b] = services.map((dlock) => {
       const guarded = HttpFanout.middleware(options)(app).pipe(Effect.provideService(Dlock.Dlock, dlock))
-      const handle = HttpApp.toWebHandlerRuntime(Runtime.make(quiet))(guarded)
+      const handle = HttpEffect.toWebHandler(TestEdition.silent(guarded))
       return (request: Request) => Effect.promise(() => handle(request))
     }) as [(request: Request) => Effect.Effect<Response>, (request: Request) => Effect.Effect<Response>]
     return { a, b, counts, gate, seen }
@@ -48,7 +52,7 @@ const tellingApart = [
 ]
 
 export const serverSuite = (world: World): void => {
-  const test = it.scopedLive
+  const test = it.live
 
   describe(`requests share a handler: ${world.name}`, () => {
     test("100 identical requests to two processes run it once, and all get its status, headers and bytes", () =>
@@ -60,13 +64,13 @@ export const serverSuite = (world: World): void => {
           headers: { "x-custom": "yes" }
         })
         const { a, b, counts, gate, seen } = yield* twoServers(world, Effect.succeed(answer))
-        const fibers = yield* Effect.fork(Effect.all(
+        const fibers = yield* Effect.forkChild(Effect.all(
           Array.from({ length: 100 }, (_, i) => (i % 2 ? a : b)(get("/report?a=1"))),
           { concurrency: "unbounded" }
         ))
         yield* until("all take part", () => seen.ids.length === 100 && seen.joins >= 2)
         yield* gate.open
-        for (const response of yield* fibers) {
+        for (const response of yield* Fiber.join(fibers)) {
           assert.strictEqual(response.status, 203)
           assert.strictEqual(response.headers.get("x-custom"), "yes")
           assert.strictEqual(response.headers.get("content-type"), "image/png")
@@ -94,10 +98,10 @@ export const serverSuite = (world: World): void => {
       test(`${name} shares nothing`, () =>
         Effect.gen(function*() {
           const { a, b, counts, gate } = yield* twoServers(world, text("x"), options)
-          const fiber = yield* Effect.fork(Effect.all([a(one), b(other)], { concurrency: 2 }))
+          const fiber = yield* Effect.forkChild(Effect.all([a(one), b(other)], { concurrency: 2 }))
           yield* until("both run", () => counts.runs === 2)
           yield* gate.open
-          for (const response of yield* fiber) assert.strictEqual(response.status, 200)
+          for (const response of yield* Fiber.join(fiber)) assert.strictEqual(response.status, 200)
         }))
     }
 
@@ -115,10 +119,12 @@ export const serverSuite = (world: World): void => {
               "x-forwarded-for": who
             }
           })
-        const fiber = yield* Effect.fork(Effect.all([a(from("1")), a(from("2")), b(from("3"))], { concurrency: 3 }))
+        const fiber = yield* Effect.forkChild(
+          Effect.all([a(from("1")), a(from("2")), b(from("3"))], { concurrency: 3 })
+        )
         yield* until("all take part", () => seen.ids.length === 3 && seen.joins >= 2)
         yield* gate.open
-        for (const response of yield* fiber) assert.strictEqual(response.status, 200)
+        for (const response of yield* Fiber.join(fiber)) assert.strictEqual(response.status, 200)
         assert.strictEqual(counts.runs, 1)
       }))
 
@@ -128,7 +134,7 @@ export const serverSuite = (world: World): void => {
         const options: ReadonlyArray<Options> = [{ ignore: ["x-a", "X-B"] }, { ignore: ["x-b"] }]
         for (const [i, dlock] of services.entries()) {
           const guarded = Effect.provideService(HttpFanout.middleware(options[i])(text("x")), Dlock.Dlock, dlock)
-          const handle = HttpApp.toWebHandler(guarded)
+          const handle = HttpEffect.toWebHandler(guarded)
           for (const headers of [{}, { "x-b": "1" }]) yield* Effect.promise(() => handle(get("/", { headers })))
         }
         assert.deepStrictEqual(seen.ids.map((id) => seen.ids.indexOf(id)), [0, 0, 2, 2])
@@ -136,29 +142,34 @@ export const serverSuite = (world: World): void => {
 
     const failing = [
       ["fails", Effect.fail("no")],
-      ["dies", Effect.dieMessage("bug")],
-      ["fails beside something else", Effect.zipRight(Effect.fail("no"), Effect.never, { concurrent: true })]
+      ["dies", Effect.die(new Error("bug"))],
+      [
+        "fails beside something else",
+        Effect.andThen(Effect.all([Effect.fail("no"), Effect.never], { concurrency: 2 }), Effect.never)
+      ]
     ] as const
     for (const [name, answer] of failing) {
       test(`a handler that ${name} answers all with its 500, and runs once`, () =>
         Effect.gen(function*() {
           const { a, b, counts, gate, seen } = yield* twoServers(world, answer)
-          const fiber = yield* Effect.fork(Effect.all([a(get()), a(get()), b(get())], { concurrency: 3 }))
+          const fiber = yield* Effect.forkChild(Effect.all([a(get()), a(get()), b(get())], { concurrency: 3 }))
           yield* until("all take part", () => seen.ids.length === 3 && seen.joins >= 2)
           yield* gate.open
-          for (const response of yield* fiber) assert.strictEqual(response.status, 500)
+          for (const response of yield* Fiber.join(fiber)) assert.strictEqual(response.status, 500)
           assert.strictEqual(counts.runs, 1)
         }))
     }
 
     test("a response with a cookie is for one: everybody's handler runs", () =>
       Effect.gen(function*() {
-        const answer = Effect.map(text("x"), HttpServerResponse.unsafeSetCookie("session", "secret"))
+        const answer = Effect.flatMap(text("x"), HttpServerResponse.setCookie("session", "secret"))
         const { a, b, counts, gate, seen } = yield* twoServers(world, answer)
-        const fiber = yield* Effect.fork(Effect.all([a(get()), b(get())], { concurrency: 2 }))
+        const fiber = yield* Effect.forkChild(Effect.all([a(get()), b(get())], { concurrency: 2 }))
         yield* until("both take part", () => seen.joins === 2)
         yield* gate.open
-        for (const response of yield* fiber) assert.include(response.headers.get("set-cookie") ?? "", "session")
+        for (const response of yield* Fiber.join(fiber)) {
+          assert.include(response.headers.get("set-cookie") ?? "", "session")
+        }
         assert.strictEqual(counts.runs, 2)
       }))
 
@@ -166,17 +177,17 @@ export const serverSuite = (world: World): void => {
       Effect.gen(function*() {
         const { a, counts, gate, seen } = yield* twoServers(world, text("x"))
         const leaves = new AbortController()
-        yield* Effect.fork(Effect.exit(a(get("/", { signal: leaves.signal }))))
+        yield* Effect.forkChild(Effect.exit(a(get("/", { signal: leaves.signal }))))
         yield* until("it runs", () => counts.runs === 1)
-        const stays = yield* Effect.fork(a(get()))
+        const stays = yield* Effect.forkChild(a(get()))
         yield* until("both take part", () => seen.ids.length === 2)
         leaves.abort()
         yield* gate.open
-        assert.strictEqual((yield* stays).status, 200)
+        assert.strictEqual((yield* Fiber.join(stays)).status, 200)
         assert.deepStrictEqual(counts, { runs: 1, ends: 1 })
         yield* gate.close
         const last = new AbortController()
-        yield* Effect.fork(Effect.exit(a(get("/", { signal: last.signal }))))
+        yield* Effect.forkChild(Effect.exit(a(get("/", { signal: last.signal }))))
         yield* until("it runs again", () => counts.runs === 2)
         last.abort()
         yield* until("it was ended", () => counts.ends === 2)
@@ -187,13 +198,13 @@ export const serverSuite = (world: World): void => {
 /** A Redis that nobody answers for. */
 export const withoutRedis = (): void => {
   describe("without Redis", () => {
-    it.scopedLive("a handler runs once for the callers of its process, and is not delayed by a Redis that refuses connections", () =>
+    it.live("a handler runs once for the callers of its process, and is not delayed by a Redis that refuses connections", () =>
       Effect.gen(function*() {
         let runs = 0
-        const app = Effect.zipRight(Effect.sync(() => void runs++), Effect.delay(text("x"), "20 millis"))
+        const app = Effect.andThen(Effect.sync(() => void runs++), Effect.delay(text("x"), "20 millis"))
         const guarded = HttpFanout.middleware()(app)
-        const runtime = yield* Effect.runtime<Dlock.Dlock>()
-        const handle = HttpApp.toWebHandlerRuntime(runtime)(guarded)
+        const dlock = yield* Dlock.Dlock
+        const handle = HttpEffect.toWebHandler(TestEdition.silent(Effect.provideService(guarded, Dlock.Dlock, dlock)))
         for (const round of [1, 2, 3]) {
           const [took, responses] = yield* Effect.timed(
             Effect.promise(() => Promise.all([handle(get()), handle(get()), handle(get())]))
@@ -204,7 +215,7 @@ export const withoutRedis = (): void => {
         }
       }).pipe(
         Effect.provide(Dlock.layerRedis({ url: "redis://127.0.0.1:1" })),
-        Logger.withMinimumLogLevel(LogLevel.None)
+        TestEdition.silent
       ))
   })
 }

@@ -2,9 +2,13 @@
  * Processes that share one lock server, and an upstream on a real socket. All time is real. Nothing sleeps: the stores say
  * when a process has joined a flight, the services when a caller has, and the upstream holds its responses until told.
  */
-import { FetchHttpClient, HttpClient } from "@effect/platform"
-import type { Scope } from "effect"
-import { Context, Duration, Effect, Layer } from "effect"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as FetchHttpClient from "effect/http/FetchHttpClient"
+import * as HttpClient from "effect/http/HttpClient"
+import * as Layer from "effect/Layer"
+import type * as Scope from "effect/Scope"
 import { randomUUID } from "node:crypto"
 import * as http from "node:http"
 import type { AddressInfo } from "node:net"
@@ -84,7 +88,7 @@ export const worlds: ReadonlyArray<World> = [memory, redis]
 export const until = (what: string, holds: () => boolean): Effect.Effect<void> =>
   Effect.sleep(1).pipe(
     Effect.repeat({ until: holds, times: 10_000 }),
-    Effect.flatMap(() => holds() ? Effect.void : Effect.dieMessage(`never: ${what}`))
+    Effect.flatMap(() => holds() ? Effect.void : Effect.die(new Error(`never: ${what}`)))
   )
 
 // --------------------------------------------------------------------------------------------------------- upstream
@@ -117,9 +121,9 @@ export const listen = (
       else held.push(() => answer(request, response))
     })
     yield* Effect.acquireRelease(
-      Effect.async<void>((done) => void server.listen(0, "127.0.0.1", () => done(Effect.void))),
+      Effect.callback<void>((done) => void server.listen(0, "127.0.0.1", () => done(Effect.void))),
       () =>
-        Effect.async<void>((done) => {
+        Effect.callback<void>((done) => {
           server.close(() => done(Effect.void))
           server.closeAllConnections()
         })

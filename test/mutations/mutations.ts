@@ -154,10 +154,16 @@ const keeper = inFile("src/internal/engine/keeper.ts", [
     "if (answer._tag === \"Failed\") return\n    if (lease.failure) {"
   ],
   [
+    "a loss is told before its leave is sent",
+    "R16",
+    "    this.options.leave(lease)\n    countLoss(reason)\n    this.tell(lease)",
+    "    this.tell(lease)\n    this.options.leave(lease)\n    countLoss(reason)"
+  ],
+  [
     "a lost lease is not given back",
     "4.3",
-    "if (!this.end(lease, reason)) return\n    this.options.leave(lease)",
-    "if (!this.end(lease, reason)) return"
+    "    this.options.leave(lease)\n    countLoss(reason)",
+    "    countLoss(reason)"
   ]
 ])
 
@@ -175,7 +181,7 @@ const engine = [
       "if (batches.length > 0) options.fork(refreshInTurn(keeper, batches))",
       ""
     ],
-    ["what ends before its turn is refreshed", "R16", "batch.filter(({ state }) => state._tag !== \"Ended\")", "batch"]
+    ["what ends before its turn is refreshed", "R16", "due.filter(({ state }) => state._tag !== \"Ended\")", "due"]
   ]),
   ...inFile("src/internal/engine/prober.ts", [
     ["nobody checks that messages arrive", "4.11", "      this.probe()\n", ""],
@@ -211,7 +217,7 @@ const engine = [
       "a wait bounds the first answer",
       "L1",
       "restore(this.ask(request, lease))",
-      "restore(Effect.timeoutFail(this.ask(request, lease), { duration: request.waitMillis, onTimeout: () => request.refuse([Errors.notAcquired(request.claims[0]?.key ?? \"\", \"Timeout\", this.since(startedAt))]) }))"
+      "restore(Effect.timeoutOrElse(this.ask(request, lease), { duration: request.waitMillis, orElse: () => Effect.fail(request.refuse([Errors.notAcquired(request.claims[0]?.key ?? \"\", \"Timeout\", this.since(startedAt))])) }))"
     ],
     ["check trusts the timer", "R23", "this.keeper.endIfDue(lease, now)\n      const { state }", "const { state }"],
     [
@@ -335,30 +341,30 @@ const engine = [
     ]
   ]),
   ...inFile("src/internal/alarm.ts", [
-    ["the wall clock judges", "R23", "Number(clock.unsafeCurrentTimeNanos()) / 1e6", "clock.unsafeCurrentTimeMillis()"],
+    ["the wall clock judges", "R23", "Edition.monotonicMillis(clock)", "clock.currentTimeMillisUnsafe()"],
     ["the alarm cannot be set to ring earlier", "4.5", "if (at >= ringsAt) return", "if (ringsAt < Infinity) return"],
     [
       "an alarm rings inside the step that sets it",
       "4.5",
-      "fork(sleepThenRing, { immediate: false })",
-      "fork(sleepThenRing)"
+      "return Effect.andThen(Effect.yieldNow, ring)",
+      "return ring"
     ],
-    ["an alarm that is moved rings twice", "4.5", "sleeper?.unsafeInterruptAsFork(FiberId.none)", ""]
+    ["an alarm that is moved rings twice", "4.5", "if (sleeper !== undefined) Edition.interrupt(sleeper)", ""]
   ]),
   ...inFile("src/internal/lock.ts", [
-    ["a guarded effect is not interrupted", "4.4", "fiber.unsafeInterruptAsFork(FiberId.none)", ""],
+    ["a guarded effect is not interrupted", "4.4", "() => Edition.interrupt(fiber)", "() => {}"],
     [
       "the failure of an effect vanishes behind the loss of its lock",
       "4.4",
-      "Exit.isSuccess(exit) || Cause.isInterruptedOnly(exit.cause)",
+      "Exit.isSuccess(exit) || Cause.hasInterruptsOnly(exit.cause)",
       "Exit.isSuccess(exit) || exit !== undefined"
     ],
     ["a release leaves its finalizer in the scope", "4.7", "      this.#forget?.()\n", ""],
     [
       "a body is not inside its hold",
       "R20",
-      "Reentrancy.forkInside(Graft.fork(restore(effect)), realm, lease)",
-      "Graft.fork(restore(effect))"
+      "Reentrancy.forkInside(Edition.forkGrafted(restore(effect)), realm, lease)",
+      "Edition.forkGrafted(restore(effect))"
     ]
   ]),
   ...inFile("src/internal/callSite.ts", [
@@ -369,35 +375,40 @@ const engine = [
   ...inFile("src/internal/operation.ts", [
     ["an error shows the frames of this library", "B3", "    CallSite.show(told, \"\")\n", ""]
   ]),
-  ...inFile("src/internal/graft.ts", [
-    [
-      "what a body forks ends with it",
-      "4.4",
-      "Effect.transplant((graft) => Effect.fork(graft(effect)))",
-      "Effect.fork(effect)"
-    ]
+  ...inFile("src/internal/edition.ts", [
+    ["what a body forks ends with it", "4.4", "    adopted.add(one)\n", ""],
+    ["what is taken out of a scope is released with it", "4.7", "void Scope.closeUnsafe(own, Exit.void)", "{}"]
+  ]),
+  ...inFile("src/internal/fanout.ts", [
+    ["a job begins when it is made", "R31", "Effect.andThen(begins, job)", "job"],
+    ["what was completed before serves who came after", "R32", "{ ...what, completedAt }", "what"]
   ]),
   ...inFile("src/internal/reentrancy.ts", [
     [
       "a fiber does not go on inside what it has taken",
       "R20",
-      "FiberRef.update(FiberRef.currentContext, (context) => enter(context, realm, lease))",
+      "Edition.goOnWith(fiber, Context.add(context, Around, Holds.push(around(context), lease, realm)))",
       "Effect.void"
     ],
     [
       "what another fiber took for the scope does not count",
       "R20",
-      "(by) => by === fiber || by?.unsafePoll() !== null",
+      "(by) => by === fiber || by === undefined || Edition.hasEnded(by)",
       "(by) => by === fiber"
     ],
     [
       "what a fiber beside this one took counts",
       "R20",
-      "(by) => by === fiber || by?.unsafePoll() !== null",
+      "(by) => by === fiber || by === undefined || Edition.hasEnded(by)",
       "() => true"
     ],
     ["a lock elsewhere counts", "R20", "at.#realm !== realm || ", ""],
-    ["a shared job is inside what its first caller holds", "R20", "Context.add(context, Around, undefined)", "context"]
+    [
+      "a shared job is inside what its first caller holds",
+      "R20",
+      "Effect.provideService(effect, Around, undefined)",
+      "effect"
+    ]
   ]),
   ...inFile("src/internal/singleton.ts", [
     [
@@ -411,7 +422,7 @@ const engine = [
       "a job starts before its key is kept for hold",
       "hold",
       "engine.keepFor(lease, hold)",
-      "Effect.fork(Effect.ignore(engine.keepFor(lease, hold)))"
+      "Effect.forkChild(Effect.ignore(engine.keepFor(lease, hold)))"
     ],
     [
       "a standby that has gone knows who leads",
@@ -521,6 +532,18 @@ const model = [
   ]),
   ...inFile("src/internal/engine/flights.ts", [
     [
+      "a job begins before its flight leads",
+      "R31",
+      "leader.prepare()\n",
+      "leader.prepare()\n    go()\n"
+    ],
+    [
+      "who is told of a failed flight asks before it has left",
+      "R31",
+      "          this.leave(flight, token, flight.gaveUp)\n",
+      ""
+    ],
+    [
       "an outcome from the server's future is judged by its time",
       "R32",
       "landing.finishedAt > this.store.serverMillisAtMost(this.keeper.now())",
@@ -614,7 +637,7 @@ const model = [
     [
       "the finalizer is forgotten",
       "4.3",
-      "Finalizer.add(scope, () => releaseQuietly(env.engine, lease))",
+      "Edition.addFinalizer(scope, () => releaseQuietly(env.engine, lease))",
       "Effect.succeed(() => {})"
     ],
     ["several keys are waited for as they were given", "R20", "claims: Key.inOrder(keys)", "claims: keys"],

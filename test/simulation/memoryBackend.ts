@@ -2,7 +2,7 @@
  * The memory store as it is in src, behind the commands of the Redis store. It adds what only a store with a network in
  * between needs: `notAfter` (R3), and keys that expire (R21).
  */
-import * as Clock from "effect/Clock"
+import * as TestEdition from "#test-edition"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
@@ -104,6 +104,9 @@ const isOfFlight = ({ _tag }: Said): boolean => ["Outcome", "Stored", "Moved", "
 
 type Said = Exclude<InboxEvent | FlightEvent, { readonly _tag: "Subscribed" | "Unsubscribed" }>
 
+const isSaid = (event: InboxEvent | FlightEvent): event is Said =>
+  event._tag !== "Subscribed" && event._tag !== "Unsubscribed"
+
 type AskedTo<Verb> = Extract<Asked, { readonly verb: Verb }>
 
 const dayMillis = 86_400_000
@@ -111,7 +114,7 @@ const dayMillis = 86_400_000
 export class MemoryBackend implements Backend {
   readonly memory: Memory.Server
   private readonly verbs = new Map<string, Stores>()
-  private readonly ears = new Map<string, Scope.CloseableScope>()
+  private readonly ears = new Map<string, Scope.Closeable>()
   private spoiled: string | undefined
   /** When the keys of a lock would expire. */
   private readonly keptUntil = new Map<string, number>()
@@ -122,18 +125,16 @@ export class MemoryBackend implements Backend {
 
   constructor(readonly server: Server) {
     // In the middle of its microsecond: a double has not room for all its digits.
-    const nanos = () => BigInt(server.nowMicros()) * 1000n + 500n
-    const clock: Clock.Clock = { ...Clock.make(), unsafeCurrentTimeNanos: nanos, currentTimeNanos: Effect.sync(nanos) }
-    this.memory = run(Effect.withClock(Memory.makeServer(dayMillis), clock))
+    const millis = () => server.nowMicros() / 1000 + 0.0005
+    this.memory = run(TestEdition.byClock(millis)(Memory.makeServer(dayMillis)))
   }
 
   private connect(inbox: string) {
     const scope = run(Scope.make())
-    const store = run(Scope.extend(this.memory.connect(inbox), scope))
-    // Nobody waits on these mailboxes, and the order of what is said to several inboxes counts.
-    for (const mailbox of [store.inbox, store.flights.inbox]) {
-      Object.assign(mailbox, { unsafeOffer: (event: Said) => this.said.push([inbox, event]) })
-    }
+    const store = run(Scope.provide(this.memory.connect(inbox), scope))
+    // Nobody waits for these, and the order of what is said to several inboxes counts.
+    this.memory.inboxes.set(inbox, (event) => void (isSaid(event) && this.said.push([inbox, event])))
+    this.memory.flightInboxes.set(inbox, (event) => void (isSaid(event) && this.said.push([inbox, event])))
     return { scope, store }
   }
 

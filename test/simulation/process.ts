@@ -2,19 +2,12 @@
  * One process: a clock, a scheduler and a crowd of fibers of its own. It runs when something arrives (a timer, a reply, a
  * message), until no fiber has anything left to do. Nothing of it uses a promise or a timer of the host.
  */
+import * as TestEdition from "#test-edition"
 import * as Cause from "effect/Cause"
-import * as Clock from "effect/Clock"
-import type * as Context from "effect/Context"
-import * as Duration from "effect/Duration"
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import type * as Fiber from "effect/Fiber"
-import * as Logger from "effect/Logger"
-import * as LogLevel from "effect/LogLevel"
-import type * as Option from "effect/Option"
-import * as EffectRandom from "effect/Random"
-import type * as Scheduler from "effect/Scheduler"
-import * as Supervisor from "effect/Supervisor"
+import * as RandomModule from "./random.js"
 import type { World } from "./world.js"
 
 /** More tasks than this in one go are an endless loop. */
@@ -25,36 +18,11 @@ interface Arrival {
   readonly isTimer: boolean
 }
 
-/** Knows every fiber that runs, and every one that died of a bug. */
-class Crowd extends Supervisor.AbstractSupervisor<void> {
-  readonly value = Effect.void
-  readonly alive = new Set<Fiber.RuntimeFiber<any, any>>()
-
-  constructor(readonly onDefect: (defect: string) => void) {
-    super()
-  }
-
-  override onStart<A, E, R>(
-    _context: Context.Context<R>,
-    _effect: Effect.Effect<A, E, R>,
-    _parent: Option.Option<Fiber.RuntimeFiber<any, any>>,
-    fiber: Fiber.RuntimeFiber<A, E>
-  ): void {
-    this.alive.add(fiber)
-  }
-
-  override onEnd<A, E>(exit: Exit.Exit<A, E>, fiber: Fiber.RuntimeFiber<A, E>): void {
-    this.alive.delete(fiber)
-    if (Exit.isFailure(exit) && Cause.isDie(exit.cause)) this.onDefect(Cause.pretty(exit.cause))
-  }
-}
-
 export class Process {
   state: "running" | "paused" | "dead" = "running"
   readonly timers = new Set<() => void>()
-  readonly crowd: Crowd
-  /** Of Effect's own: what the library draws. */
-  readonly random: EffectRandom.Random
+  readonly crowd: TestEdition.Crowd
+  private readonly start: ReturnType<typeof TestEdition.runOn>
   /** Milliseconds that it did not run, by the world's clock. */
   pausedMillis = 0
   /** Since when it runs, by the world's clock. */
@@ -71,8 +39,23 @@ export class Process {
     readonly rate: number,
     readonly startMillis: number
   ) {
-    this.random = EffectRandom.make(`${world.seed} ${name}`)
-    this.crowd = new Crowd((defect) => world.violate("no defect", `${name}: ${defect}`))
+    this.crowd = TestEdition.crowd((exit) => {
+      // What a job dies of, its callers die of.
+      if (
+        Exit.isFailure(exit) && Cause.hasDies(exit.cause) && !/^Error: run \d/.test(String(Cause.squash(exit.cause)))
+      ) {
+        world.violate("no defect", `${name}: ${Cause.pretty(exit.cause)}`)
+      }
+    })
+    const random = RandomModule.make(world.seed + Number(name.slice(1)) * 7_919)
+    this.start = TestEdition.runOn({
+      now: () => this.now(),
+      // The wall clock is a trap (R23): it jumps about.
+      wallMillis: () => this.world.random.between(0, 1e12),
+      random: random.next,
+      schedule: (task) => void this.tasks.push(task),
+      timer: (millis, run) => this.timer(millis, run)
+    }, this.crowd)
   }
 
   /** Where its messages go. */
@@ -83,25 +66,6 @@ export class Process {
   /** Its monotonic clock, in milliseconds. */
   now(): number {
     return this.startMillis + (this.world.now - this.frozenMillis) * this.rate
-  }
-
-  readonly scheduler: Scheduler.Scheduler = {
-    shouldYield: (fiber) => fiber.currentOpCount > 2048 ? 0 : false,
-    scheduleTask: (task) => void this.tasks.push(task)
-  }
-
-  readonly clock: Clock.Clock = {
-    [Clock.ClockTypeId]: Clock.ClockTypeId,
-    // The wall clock is a trap (R23): it jumps about.
-    unsafeCurrentTimeMillis: () => this.world.random.between(0, 1e12),
-    unsafeCurrentTimeNanos: () => BigInt(Math.round(this.now() * 1e6)),
-    currentTimeMillis: Effect.sync(() => this.clock.unsafeCurrentTimeMillis()),
-    currentTimeNanos: Effect.sync(() => this.clock.unsafeCurrentTimeNanos()),
-    sleep: (duration) =>
-      Effect.async<void>((resume) => {
-        const cancel = this.timer(Duration.toMillis(duration), () => resume(Effect.void))
-        return Effect.sync(cancel)
-      })
   }
 
   /** Calls back when its own clock has gone on by so much, or a little later. Returns what cancels it. */
@@ -139,16 +103,8 @@ export class Process {
   }
 
   /** Everything in it runs with its clock, on its scheduler. */
-  run<A, E>(effect: Effect.Effect<A, E>): Fiber.RuntimeFiber<A, E> {
-    const fiber = Effect.runFork(
-      effect.pipe(
-        Effect.withClock(this.clock),
-        Effect.withRandom(this.random),
-        Effect.supervised(this.crowd),
-        Logger.withMinimumLogLevel(LogLevel.None)
-      ),
-      { scheduler: this.scheduler }
-    )
+  run<A, E>(effect: Effect.Effect<A, E>): Fiber.Fiber<A, E> {
+    const fiber = this.start(effect)
     this.flush()
     return fiber
   }

@@ -67,7 +67,7 @@ describe("a simulated world", () => {
         assert.isAbove(counts.get(what) ?? 0, 0, what)
       }
     },
-    120_000
+    300_000
   )
 
   it("is the same each time, to the last letter", () => {

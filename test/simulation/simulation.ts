@@ -2,6 +2,7 @@
  * One run: some processes, each a real engine, on one server, with trouble. Then a time without any in which everybody
  * must be served, and an end after which nothing is left. All of it follows from the seed.
  */
+import * as Edition from "#edition"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -50,9 +51,9 @@ const stepsMax = 300_000
 
 interface Running {
   readonly member: Member
-  readonly scope: Scope.CloseableScope
-  readonly fibers: Array<Fiber.RuntimeFiber<void, unknown>>
-  closing: Fiber.RuntimeFiber<void> | undefined
+  readonly scope: Scope.Closeable
+  readonly fibers: Array<Fiber.Fiber<void, unknown>>
+  closing: Fiber.Fiber<void> | undefined
 }
 
 class Simulation {
@@ -102,7 +103,7 @@ class Simulation {
     const redis = new Connection(this.world, process, "commands")
     const pubSub = new Connection(this.world, process, "messages")
     let tokens = 0
-    const fiber = process.run(Effect.gen(this, function*() {
+    const fiber = process.run(Effect.gen(function*(this: Simulation) {
       const scope = yield* Scope.make()
       const member: Member = {
         process,
@@ -113,7 +114,7 @@ class Simulation {
         flights: undefined
       }
       this.world.members.push(member)
-      const store = yield* Scope.extend(
+      const store = yield* Scope.provide(
         Stores.make(this.world, process, redis, pubSub, this.commandTimeoutMillis),
         scope
       )
@@ -121,19 +122,19 @@ class Simulation {
         store,
         commandTimeout: Duration.millis(this.commandTimeoutMillis),
         tokens: { make: () => `${process.name}.${++tokens}`, isOwn: (token) => token.startsWith(`${process.name}.`) }
-      }).pipe(Scope.extend(scope))
+      }).pipe(Scope.provide(scope))
       member.engine = engine
       const running: Running = { member, scope, fibers: [], closing: undefined }
       this.running.push(running)
       const caller = new Caller(this.world, member, engine, this.habits, this.commandTimeoutMillis)
       const callers = 1 + random.index(3)
       for (let i = 0; i < callers && this.does !== "flights"; i++) {
-        running.fibers.push(yield* Effect.forkDaemon(caller.program))
+        running.fibers.push(yield* Effect.forkDetach(caller.program))
       }
       if (this.does === "locks") return
       const flightCaller = yield* this.startFlights(member, store.flights, scope)
-      for (let i = 0; i < callers; i++) running.fibers.push(yield* Effect.forkDaemon(flightCaller.program))
-    }))
+      for (let i = 0; i < callers; i++) running.fibers.push(yield* Effect.forkDetach(flightCaller.program))
+    }.bind(this)))
     fiber.addObserver((exit) => {
       if (Exit.isFailure(exit)) this.world.violate("no defect", String(exit.cause))
     })
@@ -150,7 +151,7 @@ class Simulation {
       refused: PayloadModule.fanoutError("Refused", "Redis would not take it"),
       interrupted: PayloadModule.interrupted
     }).pipe(
-      Scope.extend(scope),
+      Scope.provide(scope),
       Effect.map((flights) => {
         member.flights = flights
         const defaults = { ttlMillis: 3_000, commandTimeoutMillis, retentionMillis: 1_000, maxPayloadBytes: 2 ** 20 }
@@ -228,12 +229,12 @@ class Simulation {
     this.healedAt = world.now
     world.log("", () => "no more trouble")
     Nemesis.heal(world)
-    const isIdle = () => this.living.every(({ fibers }) => fibers.every((fiber) => fiber.unsafePoll() !== null))
+    const isIdle = () => this.living.every(({ fibers }) => fibers.every((fiber) => Edition.hasEnded(fiber)))
     // What the dead have lasts longer by what the clock was set back.
     const { backMillis } = world.server
     this.go(world.now + closingMillis + backMillis, isIdle)
     for (const { fibers, member } of this.living) {
-      const left = fibers.filter((fiber) => fiber.unsafePoll() === null).length
+      const left = fibers.filter((fiber) => !Edition.hasEnded(fiber)).length
       if (left > 0) world.violate("every caller settles", `${left} of ${member.process.name} have not`)
     }
     if (this.failed) return
@@ -249,9 +250,9 @@ class Simulation {
     }
     this.go(world.now + 5_000)
     for (const { closing, member: { process } } of this.living) {
-      if (closing?.unsafePoll() === null) world.violate("closing ends", process.name)
-      if (process.crowd.alive.size > 0) {
-        world.violate("no fiber is left", `${process.crowd.alive.size} in ${process.name}`)
+      if (closing !== undefined && !Edition.hasEnded(closing)) world.violate("closing ends", process.name)
+      if (process.crowd.size() > 0) {
+        world.violate("no fiber is left", `${process.crowd.size()} in ${process.name}`)
       }
     }
   }

@@ -1,7 +1,7 @@
 /** Singletons, some of which keep their key for a while (`hold`), and what must be true of them. */
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
+import * as Result from "effect/Result"
 import type { Engine } from "../../src/internal/engine/engine.js"
 import type { Lease } from "../../src/internal/engine/lease.js"
 import { Handle } from "../../src/internal/lock.js"
@@ -69,11 +69,11 @@ export const stand = (world: World, process: Process, engine: Engine, habits: Ha
   const { random, singletons } = world
   const ttl = random.pick(habits.ttls)
   const hold = random.pick([0, 200, 1_500, 2 * ttl])
-  const env = { engine, realm: engine, defaults: Either.getOrThrow(Options.decode(undefined, ttl)) }
+  const env = { engine, realm: engine, defaults: Result.getOrThrow(Options.decode(undefined, ttl)) }
   const work = Effect.suspend(() => Effect.sleep(Duration.millis(random.between(0, habits.holdMillis))))
   const body = (handle: Lock.Lock) =>
     Effect.suspend(() => {
-      if (!(handle instanceof Handle)) return Effect.dieMessage("the library hands out nothing else")
+      if (!(handle instanceof Handle)) return Effect.die(new Error("the library hands out nothing else"))
       const run = singletons.onBegin(process, Handle.leaseOf(handle), hold)
       return Effect.ensuring(work, Effect.sync(() => singletons.onEnd(run)))
     })
@@ -85,7 +85,7 @@ export const stand = (world: World, process: Process, engine: Engine, habits: Ha
   }
   return Singleton.run(env, key, body, options).pipe(
     Effect.timeoutOption(Duration.millis(random.between(1, 5_000))),
-    Effect.catchAll(({ _tag, reason }) =>
+    Effect.catch(({ _tag, reason }) =>
       Effect.sync(() => {
         world.count(`singletons told ${_tag} ${reason}`)
         if (_tag === "BackendError" && reason !== "Refused" && options.wait === undefined && !engine.closed) {

@@ -4,6 +4,7 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import type { LockAcquisitionError } from "../../src/DlockError.js"
 import type { Engine, Request, Restore } from "../../src/internal/engine/engine.js"
 import type { Lease } from "../../src/internal/engine/lease.js"
@@ -40,8 +41,8 @@ export class Caller {
   readonly program: Effect.Effect<void> = Effect.suspend(() => {
     if (this.world.isClosing || this.engine.closed) return Effect.void
     return this.sleep(this.habits.idleMillis).pipe(
-      Effect.zipRight(Effect.suspend(() => this.once)),
-      Effect.zipRight(this.program)
+      Effect.andThen(Effect.suspend(() => this.once)),
+      Effect.andThen(this.program)
     )
   })
 
@@ -58,11 +59,12 @@ export class Caller {
     const use = Effect.uninterruptibleMask((restore) =>
       Effect.matchCauseEffect(this.acquire(request, restore), {
         onFailure: (cause) => {
-          const told = cause._tag === "Fail" ? tellOf(cause.error) : "of the interruption"
+          const error = Option.getOrUndefined(Cause.findErrorOption(cause))
+          const told = error === undefined ? "of the interruption" : tellOf(error)
           this.world.log(this.member.process.name, () => `is told ${told}`)
           this.world.count(`told ${told}`)
-          if (cause._tag === "Fail" && cause.error._tag === "BackendError") this.checkCalm(request, told)
-          return cause._tag === "Die" ? Effect.die(Cause.squash(cause)) : Effect.void
+          if (error?._tag === "BackendError") this.checkCalm(request, told)
+          return Cause.hasDies(cause) ? Effect.die(Cause.squash(cause)) : Effect.void
         },
         onSuccess: (lease) => this.hold(lease, restore)
       })
@@ -70,9 +72,9 @@ export class Caller {
     if (!random.chance(0.25)) return use
     // Interrupted anywhere.
     return Effect.flatMap(
-      Effect.fork(use),
+      Effect.forkChild(use),
       (fiber) =>
-        Effect.zipRight(
+        Effect.andThen(
           this.sleep(2 * this.habits.holdMillis),
           this.timely("interrupt", this.boundOf(undefined), Fiber.interrupt(fiber))
         )
@@ -142,7 +144,7 @@ export class Caller {
     return Effect.flatMap(Effect.exit(restore(body)), (exit) => {
       const told = Exit.isSuccess(exit) ? "is done with" : "stops with"
       world.log(process.name, () => `${told} ${lease.token}`)
-      if (Exit.isFailure(exit) && exit.cause._tag === "Die") return Effect.die(Cause.squash(exit.cause))
+      if (Exit.isFailure(exit) && Cause.hasDies(exit.cause)) return Effect.die(Cause.squash(exit.cause))
       return this.release(lease)
     })
   }
@@ -162,15 +164,15 @@ export class Caller {
     const write = (checked: boolean) => Effect.sync(() => judge.onWrite(this.member.process, lease, fences, checked))
     const step: Effect.Effect<void, unknown> = guarded && random.chance(0.5)
       ? write(false)
-      : Effect.zipRight(this.engine.remaining(lease), write(true))
+      : Effect.andThen(this.engine.remaining(lease), write(true))
     const work: Effect.Effect<void, unknown> = Effect.suspend(() =>
-      Effect.zipRight(this.sleep(this.habits.holdMillis / 3), step)
+      Effect.andThen(this.sleep(this.habits.holdMillis / 3), step)
     )
     const extend = Effect.suspend(() =>
       this.timely(
         "extend",
         this.commandTimeoutMillis,
-        Effect.either(this.engine.extend(lease, random.pick(this.habits.ttls)))
+        Effect.result(this.engine.extend(lease, random.pick(this.habits.ttls)))
       )
     )
     const steps = Array.from({ length: random.index(4) }, () => work)

@@ -1,5 +1,5 @@
 /** `npm run soak -- --minutes 30 [--seed 1] [--processes 4] [--report FILE]`: rounds of a minute, each with servers of its own. */
-import { Effect } from "effect"
+import * as Effect from "effect/Effect"
 import { writeFileSync } from "node:fs"
 import { parseArgs } from "node:util"
 import { ensureRedisServer } from "../support/redisServer.js"

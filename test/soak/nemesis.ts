@@ -1,6 +1,7 @@
 /** Deals faults from two decks, in an order that follows from the seed: one for Redis, one for processes and networks. */
-import type { Scope } from "effect"
-import { Effect, Fiber } from "effect"
+import * as Effect from "effect/Effect"
+import * as Fiber from "effect/Fiber"
+import type * as Scope from "effect/Scope"
 import * as Random from "../simulation/random.js"
 import { monotonicMicros } from "../support/workers.js"
 import { processFaults } from "./processFaults.js"
@@ -32,7 +33,7 @@ export const injectFaults = (world: World, millis: number): Effect.Effect<void, 
 
     const onServer = Effect.suspend(() => {
       const kind = nextServer()
-      return Effect.zipRight(
+      return Effect.andThen(
         during(world, kind, serverFaults[kind]!(world)),
         Effect.sleep(random.between(0.2, 1.2) * ttl)
       )

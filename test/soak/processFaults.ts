@@ -1,6 +1,6 @@
 /** What befalls one process, or the network between it and Redis. Over when its effect is. */
-import type { Scope } from "effect"
-import { Effect } from "effect"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
 import type { Faults } from "../support/proxy.js"
 import { monotonicMicros } from "../support/workers.js"
 import type { Process, World } from "./world.js"
@@ -50,7 +50,7 @@ const cut = (when: "request-forwarded" | "mid-reply"): Faulty => (_, { proxy }) 
     const done = proxy.cutAfter((chunk) => isOn && chunk.includes("evalsha"), when).catch(() => {})
     await Promise.race([done, new Promise((resolve) => setTimeout(resolve, ttl))])
     isOn = false
-  }).pipe(Effect.zipRight(Effect.sleep(100)), Effect.repeatN(3))
+  }).pipe(Effect.andThen(Effect.sleep(100)), Effect.repeat({ times: 3 }))
 
 const all = ({ proxy }: Process): Faults => proxy
 const messages = ({ proxy }: Process): Faults => proxy.onlySubscribers()

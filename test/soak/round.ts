@@ -1,5 +1,5 @@
 /** One round: processes contend, the nemesis does what it can, then all is well again, all end, and all is judged. */
-import { Effect } from "effect"
+import * as Effect from "effect/Effect"
 import * as Random from "../simulation/random.js"
 import { allKeys, waitFor } from "../support/redisSpy.js"
 import { monotonicMicros } from "../support/workers.js"

@@ -1,6 +1,6 @@
 /** What befalls Redis, and with it everybody. One at a time: each is over when its effect is. */
-import type { Scope } from "effect"
-import { Effect } from "effect"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
 import type { Redis as Client } from "ioredis"
 import type { World } from "./world.js"
 import { asAdmin, follows, forgetting, rights, ttl } from "./world.js"
@@ -17,7 +17,7 @@ const aWhileOf = (
   begin: (client: Client) => Promise<unknown>,
   end: (client: Client) => Promise<unknown>
 ): Faulty =>
-(world) => admin(world, begin).pipe(Effect.zipRight(aWhile(world)), Effect.zipRight(admin(world, end)))
+(world) => admin(world, begin).pipe(Effect.andThen(aWhile(world)), Effect.andThen(admin(world, end)))
 
 const allow = (client: Client) => client.acl("SETUSER", "app", "reset", ...rights)
 
@@ -79,7 +79,7 @@ export const serverFaults: { readonly [kind: string]: Faulty } = {
   "Redis: FLUSHALL": forgetful((world) => admin(world, (client) => client.flushall())),
   "Redis: failover to a replica that lags": failover,
   "Redis: SCRIPT FLUSH": (world) =>
-    Effect.repeatN(Effect.zipRight(admin(world, (client) => client.script("FLUSH")), Effect.sleep(20)), 10),
+    Effect.repeat(Effect.andThen(admin(world, (client) => client.script("FLUSH")), Effect.sleep(20)), { times: 10 }),
   "Redis: CLIENT KILL, commands": (world) => admin(world, (client) => client.client("KILL", "TYPE", "NORMAL")),
   "Redis: CLIENT KILL, subscribers": (world) => admin(world, (client) => client.client("KILL", "TYPE", "PUBSUB")),
   "Redis: OOM": aWhileOf(
@@ -91,7 +91,7 @@ export const serverFaults: { readonly [kind: string]: Faulty } = {
   "Redis: NOPERM, keys": denied("resetkeys", "~foreign:*"),
   "Redis: NOPERM, a command inside scripts": denied("-hset"),
   "Redis: NOPERM, subscribe": (world) =>
-    Effect.zipRight(
+    Effect.andThen(
       admin(world, (client) => client.client("KILL", "TYPE", "PUBSUB")),
       denied("-subscribe", "-publish")(world)
     ),

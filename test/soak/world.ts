@@ -1,6 +1,6 @@
 /** Two servers, of which one is the primary, and processes that reach it through proxies of their own. */
-import type { Scope } from "effect"
-import { Effect } from "effect"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
 import { Redis as Client } from "ioredis"
 import type { Random } from "../simulation/random.js"
 import type { Proxy } from "../support/proxy.js"

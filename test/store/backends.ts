@@ -1,12 +1,11 @@
 /** The backends that the suites run on: the store in memory, and the one on a real Redis. */
+import * as TestEdition from "#test-edition"
 import { assert } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
-import * as ExecutionStrategy from "effect/ExecutionStrategy"
 import * as Exit from "effect/Exit"
-import * as Logger from "effect/Logger"
-import * as LogLevel from "effect/LogLevel"
+import * as Queue from "effect/Queue"
+import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import { Redis } from "ioredis"
 import { randomUUID } from "node:crypto"
@@ -27,9 +26,9 @@ const dayMillis = 86_400_000
 
 export const memory: Effect.Effect<Server> = Effect.map(Memory.makeServer(dayMillis), (server) => ({
   connect: Effect.gen(function*() {
-    const ear = yield* Scope.fork(yield* Effect.scope, ExecutionStrategy.sequential)
-    const store = yield* server.connect(randomUUID()).pipe(Scope.extend(ear))
-    assert.deepStrictEqual(yield* store.inbox.take, { _tag: "Subscribed" })
+    const ear = yield* Scope.fork(yield* Effect.scope, "sequential")
+    const store = yield* server.connect(randomUUID()).pipe(Scope.provide(ear))
+    assert.deepStrictEqual(yield* Queue.take(store.inbox), { _tag: "Subscribed" })
     return { store, deafen: Scope.close(ear, Exit.void) }
   }).pipe(Effect.orDie),
   lose: ({ key, kind }) => Effect.sync(() => void server.locks.delete(`${kind}:${key}`))
@@ -42,7 +41,7 @@ export interface RedisProcess extends Process {
 
 export interface RedisOptions {
   readonly prefix?: string
-  readonly commandTimeout?: Duration.DurationInput
+  readonly commandTimeout?: Duration.Input
   /** Where its subscriber connects, when not where its commands go. */
   readonly pubSubUrl?: string
   /** Without asking the server anything before. */
@@ -52,7 +51,7 @@ export interface RedisOptions {
 /** A connection as `RedisLayer.layer` opens it. */
 export const open = (url: string) =>
   Effect.orDie(Connection.open("test", (options) => new Redis(url, options))).pipe(
-    Logger.withMinimumLogLevel(LogLevel.None)
+    TestEdition.silent
   )
 
 /** A client as tests need it to look at the server themselves. */
@@ -66,24 +65,24 @@ export const connectRedis = (
   Effect.gen(function*() {
     const { commandTimeout = "5 seconds", prefix = "test", pubSubUrl = url, silent = false } = options
     const inboxId = randomUUID()
-    const ear = yield* Scope.fork(yield* Effect.scope, ExecutionStrategy.sequential)
+    const ear = yield* Scope.fork(yield* Effect.scope, "sequential")
     const redis = yield* open(url)
-    const pubSub = yield* Scope.extend(open(pubSubUrl), ear)
+    const pubSub = yield* Scope.provide(open(pubSubUrl), ear)
     const store = yield* RedisStore.make({
       redis,
       pubSub,
       prefix,
-      commandTimeout: Duration.decode(commandTimeout),
+      commandTimeout: Duration.fromInputUnsafe(commandTimeout),
       inboxId
     })
-    assert.deepStrictEqual(yield* store.inbox.take, { _tag: "Subscribed" })
+    assert.deepStrictEqual(yield* Queue.take(store.inbox), { _tag: "Subscribed" })
     // Its first acquire would ask for the server's time before it is sent.
     if (!silent) yield* store.inspect({ kind: "lock", key: inboxId })
     const inbox = `${Key.encodePrefix(prefix)}:inbox:${inboxId}`
     const unheard = () => redis.client.pubsub("NUMSUB", inbox).then((reply) => reply[1] === 0)
-    const deafen = Effect.zipRight(Scope.close(ear, Exit.void), Effect.promise(() => waitFor(unheard)))
+    const deafen = Effect.andThen(Scope.close(ear, Exit.void), Effect.promise(() => waitFor(unheard)))
     return { store, client: redis.client, inbox, deafen }
-  }).pipe(Effect.orDie, Logger.withMinimumLogLevel(LogLevel.None))
+  }).pipe(Effect.orDie, TestEdition.silent)
 
 /** The Redis keys of a lock, as they are named in every release. */
 export const keysOf = ({ key, kind }: Target, prefix = "test"): LockKeys => {
@@ -121,5 +120,5 @@ export const redis = (url: string): Effect.Effect<Server, never, Scope.Scope> =>
 /** Runs a script as any process may, or as a late copy of a command would run. */
 export const send = async <In, Reply>(client: Redis, script: Script<In, Reply>, input: In): Promise<Reply> => {
   const keys = script.keys(input)
-  return Either.getOrThrow(script.decode(await client.eval(script.lua, keys.length, ...keys, ...script.args(input))))
+  return Result.getOrThrow(script.decode(await client.eval(script.lua, keys.length, ...keys, ...script.args(input))))
 }

@@ -1,4 +1,5 @@
 /** Commands that arrive late or once more, from a driver that repeats them or a network that held them back (R3, R15). */
+import * as TestEdition from "#test-edition"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -52,11 +53,11 @@ const world = Effect.gen(function*() {
 })
 
 describe("an acquire that waits for the server's time", () => {
-  it.scopedLive("is not sent any more once its leave was", () =>
+  it.live("is not sent any more once its leave was", () =>
     Effect.gen(function*() {
       const a = new Client(yield* connectRedis(url, { silent: true }), randomUUID())
-      const [acquired] = yield* together([Effect.either(a.lock("A")), a.leave("A")])
-      assert.strictEqual(acquired._tag, "Left")
+      const [acquired] = yield* together([Effect.result(a.lock("A")), a.leave("A")])
+      assert.strictEqual(acquired._tag, "Failure")
       assert.strictEqual((yield* a.inspect()).used, 0)
     }))
 })
@@ -74,31 +75,31 @@ describe("what a server does not know the script of", () => {
     return a
   })
 
-  it.scopedLive("an acquire is not sent again once its leave was (R47)", () =>
+  it.live("an acquire is not sent again once its leave was (R47)", () =>
     Effect.gen(function*() {
       const a = yield* forgetful
       for (const wait of [false, true]) {
         const acquired = wait ? a.lock("A") : a.once("A")
-        const [exit] = yield* together([Effect.either(acquired), a.leave("A")])
-        assert.strictEqual(exit._tag, "Left")
+        const [exit] = yield* together([Effect.result(acquired), a.leave("A")])
+        assert.strictEqual(exit._tag, "Failure")
         assert.deepInclude(yield* a.inspect(), { used: 0, waiting: 0 })
       }
       granted(yield* a.once("B"))
     }))
 
-  it.scopedLive("a join is not sent again once its leave was (R47)", () =>
+  it.live("a join is not sent again once its leave was (R47)", () =>
     Effect.gen(function*() {
       const { store: { flights } } = yield* forgetful
       const join = { id: "id", token: "T", gaveUp: undefined, ttlMillis: long, keepMillis: 0, patient: true }
-      const [exit] = yield* together([Effect.either(flights.join(join)), flights.leave({ id: "id", token: "T" })])
-      assert.strictEqual(exit._tag, "Left")
+      const [exit] = yield* together([Effect.result(flights.join(join)), flights.leave({ id: "id", token: "T" })])
+      assert.strictEqual(exit._tag, "Failure")
       assert.strictEqual((yield* flights.join({ ...join, token: "U" }))._tag, "Leads")
     }))
 })
 
 describe("an acquire that arrives after its notAfter", () => {
   for (const wait of [false, true]) {
-    it.scopedLive(`is late and creates nothing, ${wait ? "waiting" : "not waiting"}`, () =>
+    it.live(`is late and creates nothing, ${wait ? "waiting" : "not waiting"}`, () =>
       Effect.gen(function*() {
         const { acquire, left, now } = yield* world
         assert.strictEqual(yield* acquire("A", (yield* now) - 1, { wait }), "late")
@@ -106,7 +107,7 @@ describe("an acquire that arrives after its notAfter", () => {
       }))
   }
 
-  it.scopedLive("is late in that very millisecond as well, in which its tombstone is over", () =>
+  it.live("is late in that very millisecond as well, in which its tombstone is over", () =>
     Effect.gen(function*() {
       const { now, timedAcquire } = yield* world
       // Until one does arrive then. A round trip takes a part of a millisecond.
@@ -118,7 +119,7 @@ describe("an acquire that arrives after its notAfter", () => {
       }
     }))
 
-  it.scopedLive("changes nothing of what its first copy got", () =>
+  it.live("changes nothing of what its first copy got", () =>
     Effect.gen(function*() {
       const { a, acquire, now } = yield* world
       yield* a.once("A", { ttl: 30_000 })
@@ -130,7 +131,7 @@ describe("an acquire that arrives after its notAfter", () => {
 })
 
 describe("a tombstone", () => {
-  it.scopedLive("makes a late copy of the acquire do nothing", () =>
+  it.live("makes a late copy of the acquire do nothing", () =>
     Effect.gen(function*() {
       const { a, acquire, leave, now } = yield* world
       const until = (yield* now) + 30_000
@@ -141,7 +142,7 @@ describe("a tombstone", () => {
       assert.deepInclude(yield* a.inspect(), { used: 0, waiting: 0, lastFence: 0 })
     }))
 
-  it.scopedLive("also ends what the first copy got, held or waiting", () =>
+  it.live("also ends what the first copy got, held or waiting", () =>
     Effect.gen(function*() {
       const { a, acquire, leave, now } = yield* world
       const until = (yield* now) + 30_000
@@ -153,7 +154,7 @@ describe("a tombstone", () => {
       assert.deepInclude(yield* a.inspect(), { used: 0, waiting: 0 })
     }))
 
-  it.scopedLive("keeps nobody else out", () =>
+  it.live("keeps nobody else out", () =>
     Effect.gen(function*() {
       const { a, leave, now } = yield* world
       yield* leave("A", (yield* now) + 30_000)
@@ -164,7 +165,7 @@ describe("a tombstone", () => {
       held(yield* a.refresh("D"))
     }))
 
-  it.scopedLive("is left by a copy of its leave as it is", () =>
+  it.live("is left by a copy of its leave as it is", () =>
     Effect.gen(function*() {
       const { acquire, leave, now } = yield* world
       const until = (yield* now) + 30_000
@@ -175,7 +176,7 @@ describe("a tombstone", () => {
     }))
 
   // The store forgets the acquire when a leave is confirmed, so a second leave of the same token asks for no tombstone.
-  it.scopedLive("is left by a second leave without a tombstone as it is", () =>
+  it.live("is left by a second leave without a tombstone as it is", () =>
     Effect.gen(function*() {
       const { acquire, leave, now } = yield* world
       const until = (yield* now) + 30_000
@@ -184,7 +185,7 @@ describe("a tombstone", () => {
       assert.strictEqual(yield* acquire("A", until), "gone")
     }))
 
-  it.scopedLive("disappears when its time is over", () =>
+  it.live("disappears when its time is over", () =>
     Effect.gen(function*() {
       const { client, left, leave, lock, now } = yield* world
       yield* leave("A", (yield* now) + brief)
@@ -223,11 +224,11 @@ const breakable = (url: string) =>
   })
 
 describe("a copy of an acquire that the network kept", () => {
-  it.scopedLive("does nothing when the acquire was given up and left on a later connection", () =>
+  it.live("does nothing when the acquire was given up and left on a later connection", () =>
     Effect.gen(function*() {
       const { a, lateCopy, lose, stall, untilLost, untilSent } = yield* breakable(url)
       yield* stall
-      const acquiring = yield* Effect.fork(a.once("A"))
+      const acquiring = yield* Effect.forkChild(a.once("A"))
       yield* untilSent(1)
       yield* Fiber.interrupt(acquiring)
       yield* lose
@@ -237,11 +238,11 @@ describe("a copy of an acquire that the network kept", () => {
       assert.strictEqual((yield* a.inspect()).used, 0)
     }))
 
-  it.scopedLive("does nothing when the acquire was answered and left on a later connection", () =>
+  it.live("does nothing when the acquire was answered and left on a later connection", () =>
     Effect.gen(function*() {
       const { a, lateCopy, lose, stall, untilSent } = yield* breakable(url)
       yield* stall
-      const acquiring = yield* Effect.fork(a.once("A"))
+      const acquiring = yield* Effect.forkChild(a.once("A"))
       yield* untilSent(1)
       yield* lose
       granted(yield* Fiber.join(acquiring))
@@ -250,14 +251,14 @@ describe("a copy of an acquire that the network kept", () => {
       assert.strictEqual((yield* a.inspect()).used, 0)
     }))
 
-  it.scopedLive("does nothing when the leave was sent on the same connection and repeated on a later one", () =>
+  it.live("does nothing when the leave was sent on the same connection and repeated on a later one", () =>
     Effect.gen(function*() {
       const { a, lateCopy, lose, stall, untilSent } = yield* breakable(url)
       yield* stall
-      const acquiring = yield* Effect.fork(a.once("A"))
+      const acquiring = yield* Effect.forkChild(a.once("A"))
       yield* untilSent(1)
       yield* Fiber.interrupt(acquiring)
-      const leaving = yield* Effect.fork(a.leave("A"))
+      const leaving = yield* Effect.forkChild(a.leave("A"))
       yield* untilSent(2)
       yield* lose
       yield* Fiber.join(leaving)
@@ -265,11 +266,11 @@ describe("a copy of an acquire that the network kept", () => {
       assert.strictEqual((yield* a.inspect()).used, 0)
     }))
 
-  it.scopedLive("does nothing after two leaves", () =>
+  it.live("does nothing after two leaves", () =>
     Effect.gen(function*() {
       const { a, lateCopy, lose, stall, untilLost, untilSent } = yield* breakable(url)
       yield* stall
-      const acquiring = yield* Effect.fork(a.once("A"))
+      const acquiring = yield* Effect.forkChild(a.once("A"))
       yield* untilSent(1)
       yield* Fiber.interrupt(acquiring)
       yield* lose
@@ -280,7 +281,7 @@ describe("a copy of an acquire that the network kept", () => {
       assert.strictEqual((yield* a.inspect()).used, 0)
     }))
 
-  it.scopedLive("is not sent at all once the caller has left, by a server that had lost the script", () =>
+  it.live("is not sent at all once the caller has left, by a server that had lost the script", () =>
     Effect.gen(function*() {
       const { url } = yield* redis
       const { a, deliver, stall, untilSent } = yield* breakable(url)
@@ -288,17 +289,17 @@ describe("a copy of an acquire that the network kept", () => {
       yield* Effect.promise(() => admin.script("FLUSH"))
       yield* Effect.promise(() => admin.script("LOAD", Scripts.leave.lua))
       yield* stall
-      const acquiring = yield* Effect.fork(a.once("A"))
+      const acquiring = yield* Effect.forkChild(a.once("A"))
       yield* untilSent(1)
       yield* Fiber.interrupt(acquiring)
-      const leaving = yield* Effect.fork(a.leave("A"))
+      const leaving = yield* Effect.forkChild(a.leave("A"))
       yield* untilSent(2)
       yield* deliver
       yield* Fiber.join(leaving)
       assert.strictEqual((yield* a.inspect()).used, 0)
     }))
 
-  it.scopedLive("a leave is sent again by a caller that was interrupted but waits for it, by a server that had lost the script", () =>
+  it.live("a leave is sent again by a caller that was interrupted but waits for it, by a server that had lost the script", () =>
     Effect.gen(function*() {
       const { url } = yield* redis
       const { a, deliver, stall, untilSent } = yield* breakable(url)
@@ -306,16 +307,16 @@ describe("a copy of an acquire that the network kept", () => {
       yield* a.once("A")
       yield* Effect.promise(() => admin.script("FLUSH"))
       yield* stall
-      const leaving = yield* Effect.fork(Effect.uninterruptible(a.leave("A")))
-      yield* untilSent(1)
-      yield* Fiber.interruptFork(leaving)
-      yield* Effect.yieldNow()
+      const leaving = yield* Effect.forkChild(Effect.uninterruptible(a.leave("A")))
+      yield* untilSent(2)
+      yield* TestEdition.interruptFork(leaving)
+      yield* Effect.yieldNow
       yield* deliver
       yield* Fiber.await(leaving)
       assert.strictEqual((yield* a.inspect()).used, 0)
     }))
 
-  it.scopedLive("costs no tombstone when the acquire was answered on its own connection", () =>
+  it.live("costs no tombstone when the acquire was answered on its own connection", () =>
     Effect.gen(function*() {
       const { a, client, left } = yield* world
       yield* a.once("A")

@@ -4,7 +4,7 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import * as FastCheck from "effect/FastCheck"
+import * as FastCheck from "fast-check"
 import type { Redis } from "ioredis"
 import { randomUUID } from "node:crypto"
 import { inject } from "vitest"
@@ -223,7 +223,7 @@ class Walk extends Stage {
 }
 
 describe("a script that stops half-way, at any of its calls, and a key that is evicted", () => {
-  it.scopedLive(
+  it.live(
     "R44, R46: nobody is told more than the keys bear out, nothing is held by too many, and in the end all is free",
     () =>
       Effect.gen(function*() {

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
-import * as Either from "effect/Either"
-import * as FastCheck from "effect/FastCheck"
+import * as Result from "effect/Result"
+import * as FastCheck from "fast-check"
 import * as Key from "../../src/internal/key.js"
 import { keysOf } from "./backends.js"
 import { target } from "./world.js"
@@ -70,7 +70,7 @@ const hashTag = (name: string): string | undefined => {
 
 describe("validate", () => {
   it("takes every well-formed text of 1 to 1024 bytes as it is", () => {
-    for (const key of legal) assert.deepStrictEqual(Key.validate(key), Either.right(key))
+    for (const key of legal) assert.deepStrictEqual(Key.validate(key), Result.succeed(key))
   })
 
   const illegal: ReadonlyArray<readonly [unknown, string]> = [
@@ -93,11 +93,11 @@ describe("validate", () => {
   for (const [i, [key, reason]] of illegal.entries()) {
     it(`refuses illegal key ${i}: ${reason}`, () => {
       const result = Key.validate(key)
-      assert(Either.isLeft(result))
-      assert.strictEqual(result.left._tag, "InvalidKeyError")
-      assert.strictEqual(result.left.reason, reason)
-      assert.isAtMost(result.left.key.length, 64)
-      assert.isBelow(result.left.message.length, 600)
+      assert(Result.isFailure(result))
+      assert.strictEqual(result.failure._tag, "InvalidKeyError")
+      assert.strictEqual(result.failure.reason, reason)
+      assert.isAtMost(result.failure.key.length, 64)
+      assert.isBelow(result.failure.message.length, 600)
     })
   }
 
@@ -107,7 +107,7 @@ describe("validate", () => {
       (key) => {
         const bytes = Buffer.from(key)
         const fits = bytes.length >= 1 && bytes.length <= 1024 && bytes.toString() === key
-        assert.strictEqual(Either.isRight(Key.validate(key)), fits)
+        assert.strictEqual(Result.isSuccess(Key.validate(key)), fits)
       }
     )))
 })

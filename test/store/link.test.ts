@@ -1,7 +1,15 @@
 /** The link on a client that does only what the test says, so that every state of a connection can be played. */
+import * as TestEdition from "#test-edition"
 import { assert, describe, it } from "@effect/vitest"
-import type { Either } from "effect"
-import { Context, Duration, Effect, Exit, Fiber, Layer, Scope, TestClock } from "effect"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Layer from "effect/Layer"
+import * as Result from "effect/Result"
+import * as Scope from "effect/Scope"
+import * as TestClock from "effect/testing/TestClock"
 import { Redis } from "ioredis"
 import { EventEmitter } from "node:events"
 import { inject } from "vitest"
@@ -53,15 +61,15 @@ const play = (status: string, { db = 0, owned = true } = {}) => {
     destroyed: () => destroyed,
     commands: () => sent.map(({ command }) => command),
     /** To the last one that was sent. */
-    reply: (reply: unknown) => Effect.zipRight(Effect.sync(() => sent.at(-1)?.resolve(reply)), Effect.yieldNow()),
+    reply: (reply: unknown) => Effect.andThen(Effect.sync(() => sent.at(-1)?.resolve(reply)), Effect.yieldNow),
     refuse: (words: string) =>
-      Effect.zipRight(
+      Effect.andThen(
         Effect.sync(() => sent.at(-1)?.reject(Object.assign(new Error(words), { name: "ReplyError" }))),
-        Effect.yieldNow()
+        Effect.yieldNow
       ),
     become,
     /** An attempt to connect fails. */
-    fail: Effect.zipRight(
+    fail: Effect.andThen(
       Effect.sync(() => client.emit("error", new Error("connect ECONNREFUSED"))),
       become("close")
     ),
@@ -73,23 +81,23 @@ const play = (status: string, { db = 0, owned = true } = {}) => {
       }),
     /** Asks for something, and says how that ends. */
     ask: (link: Link.Link, command: string, options?: Link.CallOptions) =>
-      Effect.fork(Effect.either(
+      Effect.forkChild(Effect.result(
         link.exchange(
           command,
           () => ({ send: () => send(command), receive: (reply) => Effect.succeed(reply) }),
           options
         )
-      )).pipe(Effect.tap(Effect.yieldNow()))
+      )).pipe(Effect.tap(Effect.yieldNow))
   }
 }
 
-const isOver = (fiber: Fiber.RuntimeFiber<unknown>) => Effect.map(Fiber.poll(fiber), (exit) => exit._tag === "Some")
+const isOver = (fiber: Fiber.Fiber<unknown>) => Effect.map(TestEdition.poll(fiber), (exit) => exit._tag === "Some")
 
-const failureOf = (fiber: Fiber.RuntimeFiber<Either.Either<unknown, BackendError>>) =>
-  Effect.flatMap(Fiber.join(fiber), (result) => Effect.flip(result))
+const failureOf = (fiber: Fiber.Fiber<Result.Result<unknown, BackendError>>) =>
+  Effect.flatMap(Fiber.join(fiber), (result) => Effect.flip(Effect.fromResult(result)))
 
 describe("a connection that dies", () => {
-  it.scoped("is destroyed, in whatever state it was found", () =>
+  it.effect("is destroyed, in whatever state it was found", () =>
     Effect.gen(function*() {
       for (const status of ["ready", "connect"]) {
         const { ask, connection, destroyed } = play(status)
@@ -101,7 +109,7 @@ describe("a connection that dies", () => {
       }
     }))
 
-  it.scoped("gets nothing any more, also before the driver has heard of it", () =>
+  it.effect("gets nothing any more, also before the driver has heard of it", () =>
     Effect.gen(function*() {
       const { ask, become, commands, connection, destroyed } = play("ready")
       const link = yield* Link.make(connection, commandTimeout)
@@ -118,13 +126,13 @@ describe("a connection that dies", () => {
       assert.strictEqual(link.epoch(), 1)
     }))
 
-  it.scoped("in its handshake is destroyed, though nobody asks for anything", () =>
+  it.effect("in its handshake is destroyed, though nobody asks for anything", () =>
     Effect.gen(function*() {
       const { become, connection, destroyed } = play("connecting")
       yield* Link.make(connection, commandTimeout)
       yield* TestClock.adjust(commandTimeout)
       yield* become("connect")
-      yield* TestClock.adjust(Duration.subtract(commandTimeout, "1 millis"))
+      yield* TestClock.adjust(Duration.subtract(commandTimeout, Duration.millis(1)))
       assert.strictEqual(destroyed(), 0)
       yield* TestClock.adjust("1 millis")
       assert.strictEqual(destroyed(), 1)
@@ -132,7 +140,7 @@ describe("a connection that dies", () => {
       assert.strictEqual(destroyed(), 1)
     }))
 
-  it.scoped("is not touched when it is the caller's", () =>
+  it.effect("is not touched when it is the caller's", () =>
     Effect.gen(function*() {
       for (const status of ["ready", "connect", "connecting"]) {
         const { ask, connection, destroyed } = play(status, { owned: false })
@@ -144,7 +152,7 @@ describe("a connection that dies", () => {
       }
     }))
 
-  it.scoped("is not one that is only being opened: it has let nobody wait yet", () =>
+  it.effect("is not one that is only being opened: it has let nobody wait yet", () =>
     Effect.gen(function*() {
       const { ask, connection, destroyed } = play("connecting")
       const link = yield* Link.make(connection, commandTimeout)
@@ -156,7 +164,7 @@ describe("a connection that dies", () => {
 })
 
 describe("what is asked before there is a connection", () => {
-  it.scoped("is sent when there is one, in order", () =>
+  it.effect("is sent when there is one, in order", () =>
     Effect.gen(function*() {
       const { ask, become, commands, connection, reply } = play("connecting")
       const link = yield* Link.make(connection, commandTimeout)
@@ -171,7 +179,7 @@ describe("what is asked before there is a connection", () => {
       assert.isFalse(yield* isOver(second))
     }))
 
-  it.scoped("and is not served in time was not applied, and is never sent", () =>
+  it.effect("and is not served in time was not applied, and is never sent", () =>
     Effect.gen(function*() {
       const { ask, become, commands, connection } = play("connecting")
       const link = yield* Link.make(connection, commandTimeout)
@@ -184,7 +192,7 @@ describe("what is asked before there is a connection", () => {
       assert.deepStrictEqual(commands(), [])
     }))
 
-  it.scoped("and was given up meanwhile is not sent (R47)", () =>
+  it.effect("and was given up meanwhile is not sent (R47)", () =>
     Effect.gen(function*() {
       const { ask, become, commands, connection } = play("connecting")
       const link = yield* Link.make(connection, commandTimeout)
@@ -197,7 +205,7 @@ describe("what is asked before there is a connection", () => {
       assert.strictEqual((yield* failureOf(call)).outcome, "NotApplied")
     }))
 
-  it.scoped("opens the connection of a client that is lazy", () =>
+  it.effect("opens the connection of a client that is lazy", () =>
     Effect.gen(function*() {
       const { ask, connection } = play("wait")
       const link = yield* Link.make(connection, commandTimeout)
@@ -205,7 +213,7 @@ describe("what is asked before there is a connection", () => {
       assert.strictEqual(connection.client.status, "connecting")
     }))
 
-  it.scoped("fails at once when the driver has stopped trying", () =>
+  it.effect("fails at once when the driver has stopped trying", () =>
     Effect.gen(function*() {
       const { ask, become, connection, fail } = play("connecting")
       const link = yield* Link.make(connection, commandTimeout)
@@ -220,7 +228,7 @@ describe("what is asked before there is a connection", () => {
       }
     }))
 
-  it.scoped("is sent again on the next connection when a driver without a queue would not take it", () =>
+  it.effect("is sent again on the next connection when a driver without a queue would not take it", () =>
     Effect.gen(function*() {
       const { ask, become, commands, connection, refuse, reply } = play("ready")
       const link = yield* Link.make(connection, commandTimeout)
@@ -231,12 +239,12 @@ describe("what is asked before there is a connection", () => {
       yield* become("ready")
       assert.deepStrictEqual(commands(), ["test", "test"])
       yield* reply("ok")
-      assert.deepStrictEqual((yield* Fiber.join(call))._tag, "Right")
+      assert.deepStrictEqual((yield* Fiber.join(call))._tag, "Success")
     }))
 })
 
 describe("a connection that is away", () => {
-  it.scoped("is waited for, but by those that are not patient: they are told with the first attempt that fails", () =>
+  it.effect("is waited for, but by those that are not patient: they are told with the first attempt that fails", () =>
     Effect.gen(function*() {
       const { ask, become, commands, connection, fail } = play("connecting")
       const link = yield* Link.make(connection, commandTimeout)
@@ -259,7 +267,7 @@ describe("a connection that is away", () => {
       assert.deepStrictEqual(commands(), ["patient", "third"])
     }))
 
-  it.scoped("is not one that has just been lost: the next attempt may work", () =>
+  it.effect("is not one that has just been lost: the next attempt may work", () =>
     Effect.gen(function*() {
       const { ask, become, commands, connection, fail } = play("ready")
       const link = yield* Link.make(connection, commandTimeout)
@@ -278,7 +286,7 @@ describe("a connection that is away", () => {
       assert.isFalse(yield* isOver(patient))
     }))
 
-  it.scoped("leaves a call that was sent to the patient: the driver sends it again", () =>
+  it.effect("leaves a call that was sent to the patient: the driver sends it again", () =>
     Effect.gen(function*() {
       const { ask, become, connection, fail } = play("ready")
       const link = yield* Link.make(connection, commandTimeout)
@@ -290,7 +298,7 @@ describe("a connection that is away", () => {
       assert.strictEqual((yield* failureOf(call)).outcome, "Unknown")
     }))
 
-  it.scoped("is one that was silent in its handshake, and was destroyed", () =>
+  it.effect("is one that was silent in its handshake, and was destroyed", () =>
     Effect.gen(function*() {
       const { ask, become, connection, destroyed } = play("connecting")
       const link = yield* Link.make(connection, commandTimeout)
@@ -307,7 +315,7 @@ describe("a connection that is away", () => {
       assert.strictEqual(link.epoch(), epoch + 1)
     }))
 
-  it.scoped("because the server will not let us in fails all calls at once, in its words", () =>
+  it.effect("because the server will not let us in fails all calls at once, in its words", () =>
     Effect.gen(function*() {
       const { ask, become, connection } = play("connect")
       const link = yield* Link.make(connection, commandTimeout)
@@ -325,7 +333,7 @@ describe("a connection that is away", () => {
 })
 
 describe("a connection to a database other than 0", () => {
-  it.scoped("is used once SELECT has worked, also one that was ready before", () =>
+  it.effect("is used once SELECT has worked, also one that was ready before", () =>
     Effect.gen(function*() {
       for (const status of ["ready", "connecting"]) {
         const { ask, become, commands, connection, reply } = play(status, { db: 3 })
@@ -338,7 +346,7 @@ describe("a connection to a database other than 0", () => {
       }
     }))
 
-  it.scoped("is not used when SELECT was refused, and is tried again with the next call", () =>
+  it.effect("is not used when SELECT was refused, and is tried again with the next call", () =>
     Effect.gen(function*() {
       const { ask, become, commands, connection, refuse, reply } = play("connecting", { db: 3 })
       const link = yield* Link.make(connection, commandTimeout, 3)
@@ -354,28 +362,31 @@ describe("a connection to a database other than 0", () => {
       assert.deepStrictEqual(commands(), ["select 3", "select 3", "second"])
     }))
 
-  it.scoped("is not believed before: what the driver has sent again by itself may have run in database 0", () =>
+  it.effect("is not believed before: what the driver has sent again by itself may have run in database 0", () =>
     Effect.gen(function*() {
       for (const works of [true, false]) {
         const { become, connection, refuse, reply } = play("ready", { db: 3 })
         const link = yield* Link.make(connection, commandTimeout, 3)
         yield* reply("OK")
         const answer = later()
-        const call = yield* Effect.fork(Effect.either(link.run("test", () => answer.promise)))
-        yield* Effect.yieldNow()
+        const call = yield* Effect.forkChild(Effect.result(link.run("test", () => answer.promise)))
+        yield* Effect.yieldNow
         yield* become("close")
         yield* become("ready")
         answer.resolve("granted")
-        yield* Effect.yieldNow()
+        yield* Effect.yieldNow
         assert.isFalse(yield* isOver(call))
         yield* (works ? reply("OK") : refuse("NOPERM"))
         const result = yield* Fiber.join(call)
-        if (works) assert.strictEqual(result._tag, "Right")
-        else assert.deepInclude({ ...(yield* Effect.flip(result)) }, { reason: "Refused", outcome: "Unknown" })
+        if (works) assert.isTrue(Result.isSuccess(result))
+        else {assert.deepInclude({ ...(yield* Effect.flip(Effect.fromResult(result))) }, {
+            reason: "Refused",
+            outcome: "Unknown"
+          })}
       }
     }))
 
-  it.scoped("is used after the driver has sent again what it had sent before, and not while it does", () =>
+  it.effect("is used after the driver has sent again what it had sent before, and not while it does", () =>
     Effect.gen(function*() {
       const { ask, become, commands, connection, selectElsewhere } = play("ready", { db: 0, owned: false })
       const link = yield* Link.make(connection, commandTimeout, 0)
@@ -390,7 +401,7 @@ describe("a connection to a database other than 0", () => {
       assert.deepStrictEqual(commands(), ["leave"])
     }))
 
-  it.scoped("is not used while somebody else has it in another one, and is not taken back", () =>
+  it.effect("is not used while somebody else has it in another one, and is not taken back", () =>
     Effect.gen(function*() {
       const { ask, commands, connection, reply, selectElsewhere } = play("ready", { db: 3, owned: false })
       const link = yield* Link.make(connection, commandTimeout, 3)
@@ -417,7 +428,7 @@ it.effect("closing settles what is under way, what waits, and what is asked afte
   Effect.gen(function*() {
     const scope = yield* Scope.make()
     const { ask, become, connection } = play("ready")
-    const link = yield* Scope.extend(Link.make(connection, commandTimeout), scope)
+    const link = yield* Scope.provide(Link.make(connection, commandTimeout), scope)
     const sent = yield* ask(link, "sent")
     yield* become("close")
     const waiting = yield* ask(link, "waiting")
@@ -436,7 +447,7 @@ it.effect("a client that many layers share has one listener for each event, and 
     const scope = yield* Scope.make()
     const links = yield* Effect.forEach(
       Array.from({ length: 12 }),
-      () => Scope.extend(Link.make(connection, commandTimeout), scope)
+      () => Scope.provide(Link.make(connection, commandTimeout), scope)
     )
     const events = client.eventNames()
     assert.includeMembers(events, ["close", "error"])
@@ -447,7 +458,7 @@ it.effect("a client that many layers share has one listener for each event, and 
     assert.deepStrictEqual(client.eventNames(), [])
   }))
 
-it.scopedLive("the driver's own time limit is not used: it would fail commands and keep a dead connection", () =>
+it.live("the driver's own time limit is not used: it would fail commands and keep a dead connection", () =>
   Effect.gen(function*() {
     // SAFETY: the type does not have it, but a program may say it all the same.
     const options = { url: inject("redisUrl"), commandTimeout: 1 } as RedisLayer.Options

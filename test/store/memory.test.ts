@@ -1,17 +1,17 @@
 import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import * as TestClock from "effect/TestClock"
+import * as TestClock from "effect/testing/TestClock"
 import * as Memory from "../../src/internal/memory/store.js"
 import { memory } from "./backends.js"
 import { suite } from "./suite.js"
 import { granted, short, world } from "./world.js"
 
 suite("memory", memory, {
-  theorem: (name, body) => it.scoped(name, body),
+  theorem: (name, body) => it.effect(name, body),
   elapse: (millis) => TestClock.adjust(millis)
 })
 
-it.scoped("the store: memory remembers the last fence for a day after the lease, and then nothing (R21)", () =>
+it.effect("the store: memory remembers the last fence for a day after the lease, and then nothing (R21)", () =>
   Effect.gen(function*() {
     const { a, b } = yield* world(memory)
     const fence = granted(yield* a.once("A", { ttl: short }))
@@ -24,7 +24,7 @@ it.scoped("the store: memory remembers the last fence for a day after the lease,
     assert.strictEqual((yield* b.inspect()).lastFence, 0)
   }))
 
-it.scoped("the store: memory of a layer remembers a lock until its lease is over, and its fences grow all the same", () =>
+it.effect("the store: memory of a layer remembers a lock until its lease is over, and its fences grow all the same", () =>
   Effect.gen(function*() {
     // Time stands still, as it does under a TestClock.
     const server = yield* Memory.makeServer()
@@ -50,7 +50,7 @@ it.scoped("the store: memory of a layer remembers a lock until its lease is over
     assert.strictEqual(server.locks.size, 0)
   }))
 
-it.scoped("the store: memory forgets what is never looked at again, at the end of its lease", () =>
+it.effect("the store: memory forgets what is never looked at again, at the end of its lease", () =>
   Effect.gen(function*() {
     const server = yield* Memory.makeServer()
     const store = yield* server.connect("inbox")

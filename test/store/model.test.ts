@@ -2,7 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as FastCheck from "effect/FastCheck"
+import * as FastCheck from "fast-check"
 import { inject } from "vitest"
 import { memory, redis } from "./backends.js"
 import { makeSide, Walker, walks } from "./model.js"
@@ -15,7 +15,7 @@ const usual = [
 ]
 
 describe("the store in memory and the one on Redis", () => {
-  it.scopedLive("answer and tell the same on random walks on which nothing expires", () =>
+  it.live("answer and tell the same on random walks on which nothing expires", () =>
     Effect.gen(function*() {
       const left = yield* makeSide(redis(inject("redisUrl")))
       const right = yield* makeSide(memory)
@@ -31,7 +31,7 @@ describe("the store in memory and the one on Redis", () => {
       for (const what of usual) assert.isAbove(seen.get(what) ?? 0, 0, what)
     }))
 
-  it.scopedLive("answer and tell the same on random walks on which leases and waiters die", () =>
+  it.live("answer and tell the same on random walks on which leases and waiters die", () =>
     Effect.gen(function*() {
       const left = yield* makeSide(redis(inject("redisUrl")))
       const right = yield* makeSide(memory)

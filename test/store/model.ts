@@ -4,8 +4,8 @@
  */
 import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import * as FastCheck from "effect/FastCheck"
 import type * as Scope from "effect/Scope"
+import * as FastCheck from "fast-check"
 import { randomUUID } from "node:crypto"
 import type { BackendError } from "../../src/DlockError.js"
 import type { InboxEvent, Inspection, Store, Target } from "../../src/internal/store.js"
@@ -236,7 +236,7 @@ export class Walker {
 
   /** Runs a command on both sides; compares the answers, and all messages that it caused. */
   step(left: Side, right: Side, command: Command): Effect.Effect<void, unknown> {
-    return Effect.gen(this, function*() {
+    return Effect.gen(function*(this: Walker) {
       const ask = this.ask(command)
       const answer = yield* ask(left[command.client]!.store, ([fence]) => fence)
       const other = yield* ask(right[command.client]!.store, ([, fence]) => fence)
@@ -261,7 +261,7 @@ export class Walker {
         this.see("inbox", told)
       }
       this.fences.forEach(checkOrder)
-    })
+    }.bind(this))
   }
 }
 

@@ -37,7 +37,7 @@ describe("a user without", () => {
       ["these keys", "resetkeys ~other:*"]
     ]
   ) {
-    it.scopedLive(`${what} is refused in Redis's words, and nothing is left behind`, () =>
+    it.live(`${what} is refused in Redis's words, and nothing is left behind`, () =>
       Effect.gen(function*() {
         const { admin, keys, limited } = yield* world(rules!)
         for (const acquire of [limited.once("A"), limited.lock("A")]) {
@@ -52,20 +52,20 @@ describe("a user without", () => {
 
   // A script that is stopped half-way has changed something: then it must not be said that nothing was changed.
   for (const command of ["set", "zadd", "hset", "pexpireat", "hdel", "zrem", "del"]) {
-    it.scopedLive(`${command} is told the truth about the outcome, and nothing is left after the leave`, () =>
+    it.live(`${command} is told the truth about the outcome, and nothing is left after the leave`, () =>
       Effect.gen(function*() {
         const { admin, keys, limited } = yield* world(`-${command}`)
-        const answer = yield* Effect.either(limited.once("A"))
-        if (answer._tag === "Left") assert.match(answer.left.message, noPermission)
+        const answer = yield* Effect.result(limited.once("A"))
+        if (answer._tag === "Failure") assert.match(answer.failure.message, noPermission)
         const left = (yield* keys).filter((name) => name !== fenceKey)
-        if (answer._tag === "Left" && answer.left.outcome === "NotApplied") assert.deepStrictEqual(left, [])
+        if (answer._tag === "Failure" && answer.failure.outcome === "NotApplied") assert.deepStrictEqual(left, [])
         yield* admin.leave("A")
         assert.includeMembers([fenceKey], [...yield* keys])
         granted(yield* admin.once("B"))
       }))
   }
 
-  it.scopedLive("zadd hears of the renewal that needs it, and has the others of its batch (R8)", () =>
+  it.live("zadd hears of the renewal that needs it, and has the others of its batch (R8)", () =>
     Effect.gen(function*() {
       const { admin, limited } = yield* world("-zadd")
       granted(yield* admin.once("A", { ttl: long / 2 }))
@@ -88,7 +88,7 @@ describe("a user without", () => {
       ["these channels", "resetchannels"]
     ]
   ) {
-    it.scopedLive(`${what} grants to waiters all the same, who learn it by refresh`, () =>
+    it.live(`${what} grants to waiters all the same, who learn it by refresh`, () =>
       Effect.gen(function*() {
         const { admin, limited } = yield* world(rules!)
         granted(yield* limited.once("A"))
@@ -103,7 +103,7 @@ describe("a user without", () => {
       }))
   }
 
-  it.scopedLive("leave to ask who listens grants and tells in order", () =>
+  it.live("leave to ask who listens grants and tells in order", () =>
     Effect.gen(function*() {
       const { admin, limited } = yield* world("-pubsub")
       granted(yield* limited.once("A"))

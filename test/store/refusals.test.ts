@@ -27,7 +27,7 @@ const connect = (url: string, key: string = randomUUID()) =>
 const leaveError = (a: Client, token: string): Effect.Effect<BackendError | undefined> =>
   a.store.leave([{ target: target(a.key), token }]).pipe(
     Effect.map(({ answer: [answer] }) => answer?._tag === "Failed" ? answer.error : undefined),
-    Effect.catchAll(Effect.succeed)
+    Effect.catch(Effect.succeed)
   )
 
 const keyNames = ["fence", "state", "held", "queue", "alive"] as const
@@ -57,7 +57,7 @@ describe("a foreign value under a key of the lock", () => {
   const url = inject("redisUrl")
 
   for (const name of keyNames) {
-    it.scopedLive(`is left as it is: every verb fails with Redis's words and writes nothing (${name})`, () =>
+    it.live(`is left as it is: every verb fails with Redis's words and writes nothing (${name})`, () =>
       Effect.gen(function*() {
         const a = yield* connect(url)
         yield* put(a.redis, a.key, name)
@@ -73,7 +73,7 @@ describe("a foreign value under a key of the lock", () => {
         assert.deepStrictEqual(yield* dumpOf(a.redis, a.key), before)
       }))
 
-    it.scopedLive(`spoils an acquire of several locks as a whole (${name})`, () =>
+    it.live(`spoils an acquire of several locks as a whole (${name})`, () =>
       Effect.gen(function*() {
         const a = yield* connect(url)
         const keys = ["1", "2", "3"].map((i) => `${a.key}-${i}`)
@@ -85,7 +85,7 @@ describe("a foreign value under a key of the lock", () => {
         }
       }))
 
-    it.scopedLive(`spoils one item of a batch only (${name})`, () =>
+    it.live(`spoils one item of a batch only (${name})`, () =>
       Effect.gen(function*() {
         const a = yield* connect(url)
         const keys = ["1", "2", "3"].map((i) => `${a.key}-${i}`)
@@ -111,7 +111,7 @@ describe("a foreign value under a key of the lock", () => {
       }))
   }
 
-  it.scopedLive("is left as it is also when it is a string that is no number under the key of the fence", () =>
+  it.live("is left as it is also when it is a string that is no number under the key of the fence", () =>
     Effect.gen(function*() {
       const a = yield* connect(url)
       const [fence] = keysOf(target(a.key))
@@ -141,7 +141,7 @@ const ownServer = (options?: RedisServerOptions) =>
 describe("a Redis that is full", () => {
   const fill = { args: ["--maxmemory-policy", "noeviction"] }
 
-  it.scopedLive("refuses an acquire, which leaves nothing", () =>
+  it.live("refuses an acquire, which leaves nothing", () =>
     Effect.gen(function*() {
       const { a, admin, b, everything } = yield* ownServer(fill)
       yield* a.once("A")
@@ -156,7 +156,7 @@ describe("a Redis that is full", () => {
       granted(yield* b.once("B", { key: "free" }))
     }))
 
-  it.scopedLive("still renews, keeps waiters alive, releases, grants to waiters and tells them", () =>
+  it.live("still renews, keeps waiters alive, releases, grants to waiters and tells them", () =>
     Effect.gen(function*() {
       const { a, admin, b, url } = yield* ownServer(fill)
       const c = yield* connect(url, "key")
@@ -177,7 +177,7 @@ describe("a Redis that is full", () => {
       assert.deepInclude(yield* a.inspect(), { used: 0, waiting: 0 })
     }))
 
-  it.scopedLive("still grants to several what one releases, and passes over who cannot be reached", () =>
+  it.live("still grants to several what one releases, and passes over who cannot be reached", () =>
     Effect.gen(function*() {
       const { a, admin, b, url } = yield* ownServer(fill)
       const c = yield* connect(url, "key")
@@ -193,7 +193,7 @@ describe("a Redis that is full", () => {
       assert.deepInclude(yield* a.inspect(), { used: 2 })
     }))
 
-  it.scopedLive("still buries an acquire that may be under way", () =>
+  it.live("still buries an acquire that may be under way", () =>
     Effect.gen(function*() {
       const { a, admin } = yield* ownServer(fill)
       yield* admin("CONFIG SET maxmemory 1")
@@ -212,7 +212,7 @@ describe("a Redis that takes no writes", () => {
   ] as const
 
   for (const [words, begin, end] of ways) {
-    it.scopedLive(`refuses with ${words}, and nothing is changed`, () =>
+    it.live(`refuses with ${words}, and nothing is changed`, () =>
       Effect.gen(function*() {
         const { a, admin, b, everything } = yield* ownServer()
         const refusal = new RegExp(words)

@@ -24,20 +24,20 @@ const connect = (options?: RedisOptions, key: string = randomUUID()) =>
 const numbers = (count: number): Array<number> => Array.from({ length: count }, (_, i) => i)
 
 /** The fence as the server keeps it. */
-const fenceText = (client: Effect.Effect.Success<ReturnType<typeof connect>>) =>
+const fenceText = (client: Effect.Success<ReturnType<typeof connect>>) =>
   Effect.promise(() => client.redis.get(keysOf(target(client.key))[0]))
 
 const isGrowing = (fences: ReadonlyArray<number>): void =>
   fences.forEach((fence, i) => assert.isAbove(fence, fences[i - 1] ?? 0))
 
 describe("the scripts", () => {
-  it.scopedLive("work after SCRIPT FLUSH", () =>
+  it.live("work after SCRIPT FLUSH", () =>
     Effect.gen(function*() {
       const { url } = yield* ownServer
       const process = yield* connectRedis(url)
       const a = new Client(process, randomUUID())
       const afterFlush = <A, E>(call: Effect.Effect<A, E>) =>
-        Effect.zipRight(Effect.promise(() => process.client.script("FLUSH")), call)
+        Effect.andThen(Effect.promise(() => process.client.script("FLUSH")), call)
       const fence = granted(yield* afterFlush(a.once("A")))
       held(yield* afterFlush(a.refresh("A")))
       assert.strictEqual((yield* afterFlush(a.inspect())).lastFence, fence)
@@ -49,7 +49,7 @@ describe("the scripts", () => {
       assert.deepStrictEqual((yield* Effect.promise(() => watchCommands(url, a.refresh("A2")))).issued, { evalsha: 1 })
     }))
 
-  it.scopedLive("5,000 fences out of the queue grow, and answer, message and key agree to the digit", () =>
+  it.live("5,000 fences out of the queue grow, and answer, message and key agree to the digit", () =>
     Effect.gen(function*() {
       const a = yield* connect()
       yield* loadScripts(a.redis)
@@ -76,7 +76,7 @@ describe("the scripts", () => {
       )
     }))
 
-  it.scopedLive("5,000 fences of a free lock grow, and answer and key agree to the digit", () =>
+  it.live("5,000 fences of a free lock grow, and answer and key agree to the digit", () =>
     Effect.gen(function*() {
       const a = yield* connect()
       yield* loadScripts(a.redis)
@@ -97,7 +97,7 @@ describe("the scripts", () => {
       isGrowing(fences)
     }))
 
-  it.scopedLive("fences go on from the last one when that is ahead of the server's clock", () =>
+  it.live("fences go on from the last one when that is ahead of the server's clock", () =>
     Effect.gen(function*() {
       const a = yield* connect()
       const fence = granted(yield* a.once("A"))
@@ -111,7 +111,7 @@ describe("the scripts", () => {
       }
     }))
 
-  it.scopedLive("a server clock that went ahead costs one more round trip, not the lock", () =>
+  it.live("a server clock that went ahead costs one more round trip, not the lock", () =>
     Effect.gen(function*() {
       const client = yield* openClient(url)
       const pubSub = yield* openClient(url)
@@ -133,7 +133,7 @@ describe("the scripts", () => {
 })
 
 describe("each script", () => {
-  it.scopedLive("reads the time once, whatever it finds (R23)", () =>
+  it.live("reads the time once, whatever it finds (R23)", () =>
     Effect.gen(function*() {
       const { url } = yield* ownServer
       const process = yield* connectRedis(url)
@@ -171,7 +171,7 @@ describe("each script", () => {
 
 describe("the prefix", () => {
   for (const prefix of ["", "dlock", "a:b", "{tag}", "100%", "with space", "tab\tand\nnewline", "日本 🎈"]) {
-    it.scopedLive(`${JSON.stringify(prefix)} makes no difference to metadata and messages`, () =>
+    it.live(`${JSON.stringify(prefix)} makes no difference to metadata and messages`, () =>
       Effect.gen(function*() {
         const a = yield* connect({ prefix })
         const b = yield* connect({ prefix }, a.key)
@@ -184,7 +184,7 @@ describe("the prefix", () => {
       }))
   }
 
-  it.scopedLive("separates locks of the same key", () =>
+  it.live("separates locks of the same key", () =>
     Effect.gen(function*() {
       const key = randomUUID()
       for (const [i, prefix] of ["", "a", "a:lock", "a%3Alock"].entries()) {
@@ -212,7 +212,7 @@ describe("the keys of a script", () => {
     assert.strictEqual(slotOf("foo{}{bar}"), slotOf("foo{}{bar}x{}".slice(0, -3)))
   })
 
-  it.scopedLive("are the five of the lock, in one slot, whatever its key is", () =>
+  it.live("are the five of the lock, in one slot, whatever its key is", () =>
     Effect.gen(function*() {
       const nasty = [
         "a",
@@ -245,7 +245,7 @@ describe("the keys of a script", () => {
       }
     }))
 
-  it.scopedLive("a hash tag of the user's own decides the slot", () =>
+  it.live("a hash tag of the user's own decides the slot", () =>
     Effect.gen(function*() {
       const a = yield* connect()
       const calls = vi.spyOn(a.redis, "evalsha")
@@ -273,7 +273,7 @@ describe("the keys of a script", () => {
     }
   })
 
-  it.scopedLive("are the only ones that a script touches", () =>
+  it.live("are the only ones that a script touches", () =>
     Effect.gen(function*() {
       const { url } = yield* ownServer
       const a = new Client(yield* connectRedis(url), "a")

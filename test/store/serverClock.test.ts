@@ -1,6 +1,6 @@
 /** The upper bound of the server's time that R3 and R32 stand on. */
 import { assert, describe, it } from "@effect/vitest"
-import * as FastCheck from "effect/FastCheck"
+import * as FastCheck from "fast-check"
 import * as ServerClock from "../../src/internal/serverClock.js"
 
 describe("the server's clock, seen from here", () => {

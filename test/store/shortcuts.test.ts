@@ -4,7 +4,7 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import * as FastCheck from "effect/FastCheck"
+import * as FastCheck from "fast-check"
 import type { Redis } from "ioredis"
 import { randomUUID } from "node:crypto"
 import { inject } from "vitest"
@@ -223,7 +223,7 @@ class Walk {
 }
 
 describe("the shortcuts of the scripts", () => {
-  it.scopedLive(
+  it.live(
     "answer, tell and leave behind what the scripts would without them, on random walks",
     () =>
       Effect.gen(function*() {

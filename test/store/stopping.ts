@@ -1,7 +1,7 @@
 /** What walks of scripts that stop half-way share: a server on which any call of a script is refused, and any key evicted. */
 import { assert } from "@effect/vitest"
-import * as Either from "effect/Either"
-import * as FastCheck from "effect/FastCheck"
+import * as Result from "effect/Result"
+import * as FastCheck from "fast-check"
 import type { Redis } from "ioredis"
 import type { Script } from "../../src/internal/redis/script.js"
 import type { Names } from "./onKeys.js"
@@ -82,7 +82,7 @@ export class Stage {
     const [error, raw] = replies[2]!
     // SAFETY: LRANGE gives a list.
     for (const [i, text] of (replies[3]![1] as Array<string>).entries()) if (i % 2 === 1) this.onTold(text)
-    if (error === null) return Either.getOrThrow(script.decode(raw))
+    if (error === null) return Result.getOrThrow(script.decode(raw))
     assert.match(error.message, /NOPERM refused by the test/, script.name)
     this.refusals++
     return undefined

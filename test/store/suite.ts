@@ -1,7 +1,7 @@
 /**
  * The contract of the store port (src/internal/store.ts) as theorems. A backend that passes them can carry the engine.
  *
- *     suite("memory", memory, { theorem: (name, body) => it.scoped(name, body), elapse: (millis) => TestClock.adjust(millis) })
+ *     suite("memory", memory, { theorem: (name, body) => it.effect(name, body), elapse: (millis) => TestClock.adjust(millis) })
  */
 import { describe } from "@effect/vitest"
 import { granting } from "./suites/granting.js"

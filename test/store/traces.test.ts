@@ -48,14 +48,14 @@ const isAbout = (actual: number | undefined, millis: number, waiterMillis = 0) =
 }
 
 describe("what stays in Redis", () => {
-  it.scopedLive("is nothing after an attempt that was refused by an unknown lock's own limit", () =>
+  it.live("is nothing after an attempt that was refused by an unknown lock's own limit", () =>
     Effect.gen(function*() {
       const { a, client, key } = yield* world
       yield* a.once("A", { permits: 2, limit: 1 })
       assert.deepStrictEqual(yield* ttlsOf(client, key), {})
     }))
 
-  it.scopedLive("is nothing after a look, a refresh, a leave or a revoke of an unknown lock", () =>
+  it.live("is nothing after a look, a refresh, a leave or a revoke of an unknown lock", () =>
     Effect.gen(function*() {
       const { a, client, key } = yield* world
       yield* a.inspect()
@@ -68,11 +68,11 @@ describe("what stays in Redis", () => {
   const ends: ReadonlyArray<readonly [string, (a: Client) => Effect.Effect<unknown, unknown>]> = [
     ["a release", (a) => a.leave("A")],
     ["a release and a cancel in one", (a) => a.leave("B", "A")],
-    ["a cancel and a release", (a) => Effect.zipRight(a.leave("B"), a.leave("A"))],
+    ["a cancel and a release", (a) => Effect.andThen(a.leave("B"), a.leave("A"))],
     ["a revoke", (a) => Effect.flatMap(a.inspect(), ({ lastFence }) => a.revoke(lastFence))]
   ]
   for (const [what, end] of ends) {
-    it.scopedLive(`is the last fence for a day after ${what}`, () =>
+    it.live(`is the last fence for a day after ${what}`, () =>
       Effect.gen(function*() {
         const { a, client, key } = yield* world
         yield* a.once("A")
@@ -85,7 +85,7 @@ describe("what stays in Redis", () => {
   }
 
   for (const [i, name] of ["fence", "state", "held", "queue", "alive"].entries()) {
-    it.scopedLive(`is nothing more when the key "${name}" was evicted and all have left, and the lock is free`, () =>
+    it.live(`is nothing more when the key "${name}" was evicted and all have left, and the lock is free`, () =>
       Effect.gen(function*() {
         const { a, client, key, lock } = yield* world
         yield* a.once("A")
@@ -100,7 +100,7 @@ describe("what stays in Redis", () => {
       }))
   }
 
-  it.scopedLive("does not block the lock when the holders alone were evicted", () =>
+  it.live("does not block the lock when the holders alone were evicted", () =>
     Effect.gen(function*() {
       const { a, client, lock: [, , held] } = yield* world
       yield* a.once("A")
@@ -108,7 +108,7 @@ describe("what stays in Redis", () => {
       granted(yield* a.once("B"))
     }))
 
-  it.scopedLive("does not stop a leave half-way when what says who is alive was evicted", () =>
+  it.live("does not stop a leave half-way when what says who is alive was evicted", () =>
     Effect.gen(function*() {
       for (const limit of [1, 2]) {
         const { a, client, lock: [, , , , alive] } = yield* world
@@ -122,7 +122,7 @@ describe("what stays in Redis", () => {
       }
     }))
 
-  it.scopedLive("does not count for ever who was evicted from the state", () =>
+  it.live("does not count for ever who was evicted from the state", () =>
     Effect.gen(function*() {
       const { a, client, lock: [, state] } = yield* world
       yield* a.once("H", { limit: 3 })
@@ -137,7 +137,7 @@ describe("what stays in Redis", () => {
       assert.deepInclude(yield* a.inspect(), { used: 3, waiting: 0 })
     }))
 
-  it.scopedLive("counts for all there is while its state was evicted, whatever the limit", () =>
+  it.live("counts for all there is while its state was evicted, whatever the limit", () =>
     Effect.gen(function*() {
       const { a, client, key, lock: [, state] } = yield* world
       const limit = 5
@@ -150,7 +150,7 @@ describe("what stays in Redis", () => {
       held(yield* a.refresh("B"))
     }))
 
-  it.scopedLive("R46: a forced release frees what was evicted", () =>
+  it.live("R46: a forced release frees what was evicted", () =>
     Effect.gen(function*() {
       for (const evicted of [0, 1] as const) {
         const { a, client, lock } = yield* world
@@ -163,7 +163,7 @@ describe("what stays in Redis", () => {
       }
     }))
 
-  it.scopedLive("R46: a reader does not get in beside a writer whose entry was evicted, whoever leaves", () =>
+  it.live("R46: a reader does not get in beside a writer whose entry was evicted, whoever leaves", () =>
     Effect.gen(function*() {
       const { a, client, lock: [, state] } = yield* world
       const limit = 1_000
@@ -177,7 +177,7 @@ describe("what stays in Redis", () => {
       granted(yield* a.once("reader 3", { limit }))
     }))
 
-  it.scopedLive("R46: three holders of three whose entries were evicted are three still, when one of them leaves", () =>
+  it.live("R46: three holders of three whose entries were evicted are three still, when one of them leaves", () =>
     Effect.gen(function*() {
       const { a, client, lock: [, state] } = yield* world
       for (const token of ["A", "B", "C"]) yield* a.once(token, { limit: 3 })
@@ -188,7 +188,7 @@ describe("what stays in Redis", () => {
       for (const token of ["E", "F", "G"]) granted(yield* a.once(token, { limit: 3 }))
     }))
 
-  it.scopedLive("is refused with words when the fencing token has no number left", () =>
+  it.live("is refused with words when the fencing token has no number left", () =>
     Effect.gen(function*() {
       const { a, client, lock: [fence] } = yield* world
       yield* Effect.promise(() => client.set(fence, String(Number.MAX_SAFE_INTEGER)))
@@ -201,7 +201,7 @@ describe("what stays in Redis", () => {
       assert.strictEqual(granted(yield* a.once("A")), Number.MAX_SAFE_INTEGER)
     }))
 
-  it.scopedLive("has an expiry when a waiter leaves what was evicted", () =>
+  it.live("has an expiry when a waiter leaves what was evicted", () =>
     Effect.gen(function*() {
       const { a, client, key, lock: [, state] } = yield* world
       yield* a.once("H")
@@ -211,7 +211,7 @@ describe("what stays in Redis", () => {
       for (const millis of Object.values(yield* ttlsOf(client, key))) assert.isAbove(millis, 0)
     }))
 
-  it.scopedLive("does not make room for others when an evicted holder wants less", () =>
+  it.live("does not make room for others when an evicted holder wants less", () =>
     Effect.gen(function*() {
       const { a, client, lock: [, , holders] } = yield* world
       const limit = 5
@@ -223,7 +223,7 @@ describe("what stays in Redis", () => {
       refused(yield* a.once("B", { limit, permits: limit }))
     }))
 
-  it.scopedLive("does not let who left after its eviction free what others hold", () =>
+  it.live("does not let who left after its eviction free what others hold", () =>
     Effect.gen(function*() {
       for (const limit of [1, 2]) {
         const { a, client, lock: [, , held] } = yield* world
@@ -235,7 +235,7 @@ describe("what stays in Redis", () => {
       }
     }))
 
-  it.scopedLive("lasts as long as the latest deadline of several holders", () =>
+  it.live("lasts as long as the latest deadline of several holders", () =>
     Effect.gen(function*() {
       const { a, client, key } = yield* world
       const check = (names: ReadonlyArray<string>, millis: number, waiterMillis = 0) =>
@@ -258,7 +258,7 @@ describe("what stays in Redis", () => {
       yield* check(["state", "held"], 90_000, 90_000)
     }))
 
-  it.scopedLive("lasts as long as the latest deadline in it, and the fence a day more", () =>
+  it.live("lasts as long as the latest deadline in it, and the fence a day more", () =>
     Effect.gen(function*() {
       const { a, client, key } = yield* world
       const check = (expected: Record<string, number>) =>

@@ -3,10 +3,10 @@
  * of one server, and a key of its own.
  */
 import { assert } from "@effect/vitest"
-import * as Chunk from "effect/Chunk"
 import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 import { randomUUID } from "node:crypto"
 import type { BackendError } from "../../src/DlockError.js"
@@ -118,8 +118,8 @@ export class Client {
   get events(): Effect.Effect<ReadonlyArray<InboxEvent>> {
     const isMessage = ({ _tag }: InboxEvent) => _tag !== "Subscribed" && _tag !== "Unsubscribed"
     return this.store.probe.pipe(
-      Effect.zipRight(this.store.inbox.clear),
-      Effect.map((events) => Chunk.toReadonlyArray(events).filter(isMessage))
+      Effect.andThen(Queue.clear(this.store.inbox)),
+      Effect.map((events) => events.filter(isMessage))
     )
   }
 }

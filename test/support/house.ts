@@ -124,11 +124,11 @@ const driverStaysInItsFolder = eachNode((node, file) => {
     : undefined
 })
 
-const platformStaysOptional = eachNode((node, file) => {
+const httpStaysOptional = eachNode((node, file) => {
   const specifier = importOf(node)?.specifier
-  return specifier !== undefined && /^@effect\/platform($|\/)/.test(specifier) &&
+  return specifier !== undefined && /^(effect\/http|@effect\/platform|#http-edition)($|\/)/.test(specifier) &&
       !/^(HttpFanout\.ts|internal\/httpFanout\.ts|internal\/http\/)/.test(file.fileName)
-    ? `imports ${specifier}: only HttpFanout may, who uses nothing else need not install it`
+    ? `imports ${specifier}: only HttpFanout may, who uses nothing else need not load it`
     : undefined
 })
 
@@ -140,7 +140,7 @@ const httpFanoutIsASubpath = eachNode((node, file) => {
   }
   const target = targetOf(file.fileName, found.specifier)
   return /^(HttpFanout|internal\/httpFanout|internal\/http\/.*)\.ts$/.test(target) && file.fileName !== "HttpFanout.ts"
-    ? `imports ${target}, and with it @effect/platform`
+    ? `imports ${target}, and with it all of HTTP`
     : undefined
 })
 
@@ -233,7 +233,7 @@ const rules = {
   "value imports only go down": valueImportsGoDown,
   "value imports have no cycle": valueImportsHaveNoCycle,
   "ioredis is imported in internal/redis only": driverStaysInItsFolder,
-  "@effect/platform is imported by HttpFanout only": platformStaysOptional,
+  "HTTP is imported by HttpFanout only": httpStaysOptional,
   "HttpFanout is imported by nobody": httpFanoutIsASubpath,
   "clock, randomness, timers, process and console come from Effect": noHostGlobals,
   "nothing is typed any": noAny,

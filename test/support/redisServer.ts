@@ -270,4 +270,4 @@ export const redis: Effect.Effect<RedisServer, never, Scope.Scope> = redisWith()
 export const layerUrl = <A, E, R>(
   make: (url: string, server: RedisServer) => Layer.Layer<A, E, R>,
   options?: RedisServerOptions
-): Layer.Layer<A, E, R> => Layer.unwrapScoped(Effect.map(redisWith(options), (server) => make(server.url, server)))
+): Layer.Layer<A, E, R> => Layer.unwrap(Effect.map(redisWith(options), (server) => make(server.url, server)))

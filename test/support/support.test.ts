@@ -128,7 +128,7 @@ describe("startRedis", () => {
     }))
 
   it.effect("the server of a layer lives as long as the layer", () => {
-    class Pong extends Context.Tag("Pong")<Pong, string>() {}
+    class Pong extends Context.Service<Pong, string>()("Pong") {}
     const ping = (url: string) => Layer.effect(Pong, Effect.promise(() => withClient(url, (client) => client.ping())))
     return Effect.map(Pong, (pong) => assert.strictEqual(pong, "PONG")).pipe(Effect.provide(layerUrl(ping)))
   })

@@ -1,3 +1,4 @@
+import type * as Edition from "#edition"
 /**
  * Pins the inferred error and requirement types, so that none slips into a signature unnoticed.
  * Nothing here runs: `npm run check` compiles it with ioredis 6, `npm run test-types` with ioredis 5.
@@ -5,7 +6,6 @@
 import type { DlockError, Lock, Operations, ReadWriteLock, Semaphore } from "effect-dlock"
 import { Dlock } from "effect-dlock"
 import * as Config from "effect/Config"
-import type { ConfigError } from "effect/ConfigError"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import type * as Layer from "effect/Layer"
@@ -33,7 +33,7 @@ expectTypeOf(Dlock.withLock("k", { ttl: "1 second" })((lock) => lock.extend("1 m
 expectTypeOf(Effect.fail("no" as const).pipe(Dlock.withLock("k")))
   .toEqualTypeOf<Effect.Effect<never, "no" | AcquireError | DlockError.LockLostError, Dlock.Dlock>>()
 
-class Prices extends Context.Tag("test/Prices")<Prices, ReadonlyArray<number>>() {}
+class Prices extends Context.Service<Prices, ReadonlyArray<number>>()("test/Prices") {}
 
 // A tag is an effect, and a class besides.
 expectTypeOf(Dlock.withLock(Prices, "k"))
@@ -133,10 +133,10 @@ declare const kind: Dlock.Kind
 expectTypeOf(Dlock.inspect("k", kind)).toEqualTypeOf<Effect.Effect<Dlock.Inspection, LookError, Dlock.Dlock>>()
 
 expectTypeOf(Dlock.layerRedisConfig({
-  url: Config.redacted("URL"),
+  url: Config.Redacted("URL"),
   prefix: Config.succeed("shop"),
-  ttl: Config.duration("TTL"),
-  fanout: { maxPayloadBytes: Config.integer("BYTES") }
-})).toEqualTypeOf<Layer.Layer<Dlock.Dlock, DlockError.BackendError | ConfigError>>()
+  ttl: Config.Duration("TTL"),
+  fanout: { maxPayloadBytes: Config.Int("BYTES") }
+})).toEqualTypeOf<Layer.Layer<Dlock.Dlock, DlockError.BackendError | Edition.ConfigError>>()
 
 expectTypeOf(Dlock.layerMemoryOptions({ ttl: "1 second" })).toEqualTypeOf<Layer.Layer<Dlock.Dlock>>()

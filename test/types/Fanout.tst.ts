@@ -95,7 +95,7 @@ Dlock.fanout("k", Effect.scoped(Effect.asVoid(Dlock.once("k"))))
 
 // The job has a scope of its own, and needs everything else of its caller.
 
-class Database extends Context.Tag("Database")<Database, string>() {}
+class Database extends Context.Service<Database, string>()("Database") {}
 declare const scoped: Effect.Effect<number, Gone, Scope.Scope | Database>
 type Scoped = Effect.Effect<number, Gone | Own, Database | Dlock.Dlock>
 expectTypeOf(Dlock.fanout("k", scoped)).toEqualTypeOf<Scoped>()

@@ -18,7 +18,7 @@ export const ask = (
 ): Effect.Effect<Landing, BackendError> =>
   Effect.uninterruptibleMask((restore) => {
     let flight: Flight | undefined
-    const landed = Effect.async<Landing, BackendError>((resume) => {
+    const landed = Effect.callback<Landing, BackendError>((resume) => {
       if (flights.closed) resume(Effect.fail(Errors.closed("join")))
       else flight = attach(flights, id, caller, resume, alone)
     })
@@ -40,7 +40,7 @@ export const askEvenAlone = (
   caller: Caller,
   alone = false
 ): Effect.Effect<Landing, BackendError> =>
-  Effect.catchAll(
+  Effect.catch(
     ask(flights, id, caller, alone),
     (error) => flights.closed ? Effect.fail(error) : askEvenAlone(flights, id, caller, true)
   )

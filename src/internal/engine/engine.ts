@@ -149,7 +149,7 @@ export class Engine {
   wait<E>(attempt: Attempt<E>, lease: Lease): Effect.Effect<Lease, E | BackendError> {
     const { restore } = attempt
     // Not a Deferred, and no finalizer: either would keep some KB of each wait alive past its turn.
-    const over = Effect.async<void>((resume) => {
+    const over = Effect.callback<void>((resume) => {
       if (lease.state._tag === "Waiting") lease.wake = () => resume(Effect.void)
       else resume(Effect.void)
     })
@@ -188,7 +188,7 @@ export class Engine {
   release(lease: Lease): Effect.Effect<void, LockLostError | BackendError> {
     return Effect.suspend((): Effect.Effect<void, LockLostError | BackendError> => {
       const { state } = lease
-      if (!this.keeper.end(lease, "Released")) {
+      if (!this.keeper.release(lease)) {
         return L.isLost(state)
           ? Effect.fail(L.lostError(lease, state))
           : Effect.void
@@ -203,7 +203,7 @@ export class Engine {
 
   /** As `release`, with nobody who waits for it. */
   giveBack(lease: Lease): void {
-    if (this.keeper.end(lease, "Released")) this.leaver.later(lease)
+    if (this.keeper.release(lease)) this.leaver.later(lease)
   }
 
   /** Has the store keep it for so long from now, whenever it is given back and whatever becomes of this process. */
@@ -278,13 +278,13 @@ export class Engine {
 
   /** Suspends until the lease has ended. */
   lost(lease: Lease): Effect.Effect<never, LockLostError> {
-    const ended = Effect.async<void>((resume) => {
+    const ended = Effect.callback<void>((resume) => {
       const unwatch = this.onEnd(lease, () => resume(Effect.void))
       return Effect.sync(unwatch)
     })
     // By then it has ended, so `remaining` fails.
-    const fails = Effect.zipRight(this.remaining(lease), Effect.never)
-    return Effect.zipRight(Effect.zipRight(this.remaining(lease), ended), fails)
+    const fails = Effect.andThen(this.remaining(lease), Effect.never)
+    return Effect.andThen(Effect.andThen(this.remaining(lease), ended), fails)
   }
 
   /** Nothing is held or queued by this process any more, as far as Redis answers in time. */

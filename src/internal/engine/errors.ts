@@ -60,6 +60,6 @@ export const unheard = (): BackendError =>
 /** Why a call of the store failed. A defect in it is no reason for anybody to wait for ever. */
 export const ofCause = (cause: Cause.Cause<BackendError>): BackendError =>
   Option.getOrElse(
-    Cause.failureOption(cause),
+    Cause.findErrorOption(cause),
     () => backendError("join", "Unreachable", "Unknown", Cause.pretty(cause))
   )

@@ -23,9 +23,21 @@ export interface Produced {
   readonly payload: string
   /** How long it may serve those who ask later; 0 for not at all. */
   readonly keepMillis: number
+  /**
+   * Local time at which a push was completed: its flight may have lost its lease by then, and be led again only later.
+   * Of a job's own run it is the end of that, which is now.
+   */
+  readonly completedAt?: number
 }
 
-export type Job = Fiber.RuntimeFiber<Produced>
+export type Job = Fiber.Fiber<Produced>
+
+/** A job that has not begun. */
+export interface Prepared {
+  readonly job: Job
+  /** Lets it begin, at once: its first step may call back, so all that is to be known of it is known by then. */
+  readonly go: () => void
+}
 
 /** What a flight came to, for those who wait. */
 export interface Landing {
@@ -39,9 +51,9 @@ export interface Landing {
 }
 
 /** What a job of this very process came to. */
-export const own = ({ payload }: Produced): Landing => ({
+export const own = ({ completedAt = Infinity, payload }: Produced): Landing => ({
   payload,
-  provenAt: Infinity,
+  provenAt: completedAt,
   finishedAt: -Infinity,
   keptFor: undefined
 })
@@ -58,8 +70,7 @@ export interface Caller {
   readonly arrivedAt: number
   /** Whether to wait for a store that is known to be away. */
   readonly patient: boolean
-  /** Starts the job. */
-  readonly start: () => Job
+  readonly prepare: () => Prepared
   /** Whether its job is worth starting only when there is no other: it can but say that the leader is gone. */
   listens: boolean
   /** Told when it is known whether its own job has started. */

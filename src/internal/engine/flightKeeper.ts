@@ -71,7 +71,10 @@ export class FlightKeeper {
     return Math.min(this.heap.peek()?.wakeAt ?? Infinity, this.prober.ring(now))
   }
 
-  refresh(flights: ReadonlyArray<Flight>): Effect.Effect<void> {
+  refresh(due: ReadonlyArray<Flight>): Effect.Effect<void> {
+    // Who was woken since may have ended others.
+    const flights = due.filter((flight) => F.tokenOf(flight) !== undefined)
+    if (flights.length === 0) return Effect.void
     const sentAt = this.now()
     const items = flights.map((flight) => ({
       id: flight.id,

@@ -68,8 +68,8 @@ const onFollowed = (
  * lead again (R31): its callers ask anew.
  */
 const abandon = (flights: Flights, flight: Flight, { token }: Fetching): void => {
-  flights.land(flight, F.nobodys)
   flights.leave(flight, token)
+  flights.land(flight, F.nobodys)
 }
 
 const fetch = (flights: Flights, flight: Flight, token: string, provenAt: number): void => {
@@ -148,7 +148,7 @@ export const endIfDue = (flights: Flights, flight: Flight, now: number): boolean
     flights.become(flight, { ...state, giveUpAt: now + flights.options.commandTimeoutMillis })
     return false
   }
-  flights.fail(flight, flight.failure ?? Errors.unheard())
   flights.leave(flight, state.token)
+  flights.fail(flight, flight.failure ?? Errors.unheard())
   return true
 }

@@ -12,10 +12,10 @@
  *   named by the next join (R37).
  * - Only `become` assigns a state.
  */
+import * as Edition from "#edition"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import * as FiberId from "effect/FiberId"
 import * as FiberSet from "effect/FiberSet"
 import type * as Scope from "effect/Scope"
 import type { BackendError } from "../../DlockError.js"
@@ -102,8 +102,8 @@ export class Flights {
       Effect.matchCause(store.join({ id, token, gaveUp, ttlMillis, keepMillis, patient }), {
         onFailure: (cause) => {
           if (isStale()) return
-          this.fail(flight, Errors.ofCause(cause))
           this.leave(flight, token, flight.gaveUp)
+          this.fail(flight, Errors.ofCause(cause))
         },
         onSuccess: (answer) => {
           if (finishing.get(id) === gaveUp) finishing.delete(id)
@@ -120,8 +120,11 @@ export class Flights {
     const now = this.keeper.now()
     flight.late = Late.after(flight.late, sentAt, now, answer)
     if (Late.isInVain(flight.late, now, this.options.commandTimeoutMillis)) {
-      this.fail(flight, Errors.tooSlow(flight.ttlMillis, "the round trip to Redis", flight.late.tookMillis, "join"))
-      return this.leave(flight, token)
+      this.leave(flight, token)
+      return this.fail(
+        flight,
+        Errors.tooSlow(flight.ttlMillis, "the round trip to Redis", flight.late.tookMillis, "join")
+      )
     }
     switch (answer._tag) {
       case "Leads":
@@ -156,10 +159,11 @@ export class Flights {
     const leader = callers.find((caller) => !caller.listens) ?? callers[0]
     // Who has no caller is in no flight: `detach` ends it in the same step.
     if (leader === undefined) return
-    const job = leader.start()
+    const { go, job } = leader.prepare()
     this.become(flight, toState(job))
-    for (const caller of callers) caller.onRole?.(caller === leader)
     job.addObserver((exit) => this.onJobEnd(flight, job, exit))
+    for (const caller of callers) caller.onRole?.(caller === leader)
+    go()
   }
 
   follow(flight: Flight, token: string, sentAt: number, answer: Follows): void {
@@ -195,7 +199,7 @@ export class Flights {
   /** R31: it goes on being renewed, if it is held, until the job has ended. */
   stop(flight: Flight, job: Job, held: Leading | undefined): void {
     this.become(flight, { _tag: "Stopping", job, held })
-    job.unsafeInterruptAsFork(FiberId.none)
+    Edition.interrupt(job)
   }
 
   lose(flight: Flight): void {
@@ -248,7 +252,7 @@ export class Flights {
     options.repeater.later({
       attempt: tell.pipe(
         Effect.map((accepted) => settle(() => this.land(flight, accepted ? F.own(produced) : F.nobodys))),
-        Effect.catchAll((error) => {
+        Effect.catch((error) => {
           if (landing !== undefined && flight.state._tag === "Finishing") this.land(flight, landing)
           return error.reason === "Refused" || error.reason === "RefusedForNow"
             // R38: whoever follows must not wait for what will not come.
@@ -266,9 +270,11 @@ export class Flights {
     return Effect.suspend(() => {
       this.closed = true
       const jobs = Array.from(this.live).flatMap((flight) => {
-        const { state } = flight
-        if (state._tag === "Finishing" && state.landing !== undefined) this.land(flight, state.landing)
+        if (flight.state._tag === "Finishing" && flight.state.landing !== undefined) {
+          this.land(flight, flight.state.landing)
+        }
         F.wakeAll(flight, Effect.fail(Errors.closed("join")))
+        const { state } = flight
         if (!("job" in state)) {
           this.become(flight, { _tag: "Ended" })
           if (state._tag !== "Finishing" && state._tag !== "Ended") this.leave(flight, state.token, flight.gaveUp)
@@ -286,7 +292,7 @@ export const make = (
   options: Omit<Options, "clock" | "fork" | "repeater">
 ): Effect.Effect<Flights, never, Scope.Scope> =>
   Effect.gen(function*() {
-    const clock = yield* Effect.clock
+    const clock = yield* Effect.clockWith(Effect.succeed)
     const run = yield* Effect.flatMap(FiberSet.make<void>(), (set) => FiberSet.runtime(set)())
     const fork = (effect: Effect.Effect<void>): void => void run(Effect.interruptible(effect))
     const repeater = yield* Repeater.make

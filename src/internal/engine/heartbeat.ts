@@ -6,8 +6,10 @@
  * - What is over ends in the turn in which the alarm rings, however much is to be refreshed.
  * - A token that is not kept any more is not refreshed (R16).
  */
+import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import { maxBatch } from "../store.js"
 import * as Errors from "./errors.js"
 import type { Keeper } from "./keeper.js"
@@ -48,12 +50,15 @@ const take = ({ heap }: Keeper, lease: Lease, due: Array<Lease>): void => {
 /** One after the other: thousands of leases must hold up neither this process nor Redis. */
 const refreshInTurn = (keeper: Keeper, batches: ReadonlyArray<ReadonlyArray<Lease>>): Effect.Effect<void> =>
   Effect.forEach(batches, (batch) =>
-    Effect.map(Effect.sleep(Duration.millis(Timing.batchPauseMillis)), () => {
-      const leases = batch.filter(({ state }) => state._tag !== "Ended")
-      if (leases.length > 0) keeper.options.fork(refresh(keeper, leases))
-    }), { discard: true })
+    Effect.map(
+      Effect.sleep(Duration.millis(Timing.batchPauseMillis)),
+      () => keeper.options.fork(refresh(keeper, batch))
+    ), { discard: true })
 
-const refresh = (keeper: Keeper, leases: ReadonlyArray<Lease>): Effect.Effect<void> => {
+const refresh = (keeper: Keeper, due: ReadonlyArray<Lease>): Effect.Effect<void> => {
+  // Who was woken since may have ended others.
+  const leases = due.filter(({ state }) => state._tag !== "Ended")
+  if (leases.length === 0) return Effect.void
   const sentAt = keeper.now()
   const { settle, store } = keeper.options
   return Effect.matchCause(
@@ -63,7 +68,7 @@ const refresh = (keeper: Keeper, leases: ReadonlyArray<Lease>): Effect.Effect<vo
     }),
     {
       onFailure: (cause) => {
-        const error = cause._tag === "Fail" ? cause.error : Errors.silent()
+        const error = Option.getOrElse(Cause.findErrorOption(cause), Errors.silent)
         for (const lease of leases) keeper.onAnswer(lease, sentAt, 0, { _tag: "Failed", error })
       },
       onSuccess: ({ answer, unsettled }) => {

@@ -7,9 +7,9 @@
  * - A held lease ends at its deadline at the latest, whether or not the store answers.
  * - Only `become` assigns a state, and it puts the lease where its new state wants to be looked at.
  */
+import * as Edition from "#edition"
 import type * as Clock from "effect/Clock"
 import type * as Effect from "effect/Effect"
-import * as Metric from "effect/Metric"
 import type { LockLostError } from "../../DlockError.js"
 import * as Alarm from "../alarm.js"
 import type { AcquireAnswer, Answer, InboxEvent, Store, Target, Waiting } from "../store.js"
@@ -37,8 +37,7 @@ export interface Options {
   readonly isOwnToken: Tokens["isOwn"]
 }
 
-const countLoss = (reason: LockLostError["reason"]): void =>
-  Telemetry.lost.pipe(Metric.tagged("reason", reason)).unsafeUpdate(1, [])
+const countLoss = (reason: LockLostError["reason"]): void => Edition.count(Telemetry.lost, { reason })
 
 export class Keeper {
   readonly leases = new Map<string, Lease>()
@@ -115,7 +114,6 @@ export class Keeper {
     const known = state._tag === "Waiting" ? state : { lastFence: 0, usable: new Deadline() }
     const alive = L.livenessMillis(lease.terms.ttlMillis)
     lease.refreshedAt = sentAt
-    lease.terms.onHolder?.(answer.holder)
     lease.refreshAt = L.nextHeartbeat(lease, sentAt, now, answer, this.subscribed)
     this.become(lease, {
       _tag: "Waiting",
@@ -124,6 +122,7 @@ export class Keeper {
       giveUpAt: sentAt + Math.max(alive, this.options.commandTimeoutMillis),
       holder: answer.holder
     })
+    lease.terms.onHolder?.(answer.holder)
   }
 
   /** A grant out of the queue lasts as long as the waiter's liveness, which was last acknowledged for this token (R4). */
@@ -217,15 +216,17 @@ export class Keeper {
   }
 
   lose(lease: Lease, reason: LockLostError["reason"]): void {
-    if (!this.end(lease, reason)) return
+    if (lease.state._tag !== "Held") return
+    this.become(lease, { _tag: "Ended", reason, fences: lease.state.fences })
     this.options.leave(lease)
     countLoss(reason)
+    this.tell(lease)
   }
 
-  /** Ends a lease that is held, and says whether it was. The caller sees to its leave. */
-  end(lease: Lease, reason: LockLostError["reason"]): boolean {
+  /** Ends a lease that is held and given back, and says whether it was. The caller sees to its leave. */
+  release(lease: Lease): boolean {
     if (lease.state._tag !== "Held") return false
-    this.become(lease, { _tag: "Ended", reason, fences: lease.state.fences })
+    this.become(lease, { _tag: "Ended", reason: "Released", fences: lease.state.fences })
     this.tell(lease)
     return true
   }

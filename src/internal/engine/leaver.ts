@@ -34,7 +34,7 @@ export const make = (options: {
 }): Effect.Effect<Leaver, never, Scope.Scope> =>
   Effect.gen(function*() {
     const { settle, store } = options
-    const clock = yield* Effect.clock
+    const clock = yield* Effect.clockWith(Effect.succeed)
     const repeater = yield* Repeater.make
     /** Left, and kept by the store for a while. */
     const kept = new Map<string, Lease>()

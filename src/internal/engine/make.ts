@@ -28,7 +28,7 @@ export const make = (options: {
       if (targets.length > 0) fork(settleAll(store, targets))
     }
     const leaver = yield* Leaver.make({ store, commandTimeoutMillis, settle, fork })
-    const clock = yield* Effect.clock
+    const clock = yield* Effect.clockWith(Effect.succeed)
     const keeper = new Keeper({
       store,
       clock,

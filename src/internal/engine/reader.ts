@@ -1,6 +1,6 @@
 /** Reads the messages of a store. */
 import * as Effect from "effect/Effect"
-import type * as Mailbox from "effect/Mailbox"
+import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 
 /**
@@ -8,12 +8,12 @@ import type * as Scope from "effect/Scope"
  * way after each round: whoever is granted a lock would wait for that.
  */
 export const readAll = <Event>(
-  inbox: Mailbox.ReadonlyMailbox<Event>,
+  inbox: Queue.Dequeue<Event>,
   onEvent: (event: Event) => void
 ): Effect.Effect<void, never, Scope.Scope> => {
-  const read: Effect.Effect<void> = Effect.flatMap(inbox.takeAll, ([events, isDone]) => {
+  const read: Effect.Effect<void> = Effect.flatMap(Queue.takeAll(inbox), (events) => {
     for (const event of events) onEvent(event)
-    return isDone ? Effect.void : read
+    return read
   })
   return Effect.asVoid(Effect.interruptible(Effect.forkScoped(read)))
 }

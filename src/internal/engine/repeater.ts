@@ -34,7 +34,7 @@ const retryAfterMillisMax = 2_000
 const closeWithin = Duration.seconds(1)
 
 export const make: Effect.Effect<Repeater, never, Scope.Scope> = Effect.gen(function*() {
-  const clock = yield* Effect.clock
+  const clock = yield* Effect.clockWith(Effect.succeed)
   const sends = yield* FiberSet.make<void>()
   const send = yield* FiberSet.runtime(sends)()
   const retry = yield* FiberSet.makeRuntime<never>()
@@ -43,7 +43,7 @@ export const make: Effect.Effect<Repeater, never, Scope.Scope> = Effect.gen(func
   let closed = false
 
   const attempt = (sending: Sending, pauseMillis: number): Effect.Effect<void, BackendError> =>
-    Effect.tapErrorCause(sending.attempt, (cause) => Effect.sync(() => again(sending, cause, pauseMillis)))
+    Effect.tapCause(sending.attempt, (cause) => Effect.sync(() => again(sending, cause, pauseMillis)))
 
   const again = (sending: Sending, cause: Cause.Cause<BackendError>, pauseMillis: number): void => {
     if (closed || monotonic(clock) >= sending.until) return sending.onGivenUp?.(cause)

@@ -1,12 +1,11 @@
 /** The client's side: a response of the upstream becomes an outcome, and an outcome a response. */
-import * as Cookies from "@effect/platform/Cookies"
-import * as Headers from "@effect/platform/Headers"
-import * as HttpClientError from "@effect/platform/HttpClientError"
-import type * as HttpClientRequest from "@effect/platform/HttpClientRequest"
-import * as HttpClientResponse from "@effect/platform/HttpClientResponse"
-import * as UrlParams from "@effect/platform/UrlParams"
+import * as Edition from "#http-edition"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
+import * as Cookies from "effect/http/Cookies"
+import * as Headers from "effect/http/Headers"
+import type * as HttpClientError from "effect/http/HttpClientError"
+import type * as HttpClientRequest from "effect/http/HttpClientRequest"
+import * as HttpClientResponse from "effect/http/HttpClientResponse"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -23,14 +22,13 @@ export const asked = (
   request: Request,
   key: Asked["key"],
   init: Option.Option<globalThis.RequestInit>
-): Asked => {
+): Effect.Effect<Asked> => {
   const { headers: added, ...others } = Option.getOrElse(init, (): globalThis.RequestInit => ({}))
   const beside = Object.entries(others).filter(([, value]) => value !== undefined).sort()
-  const made = UrlParams.makeUrl(request.url, request.urlParams, Option.none())
-  const url = Either.getOrUndefined(made)
+  const url = Edition.urlOf(request)
   // A fragment is not sent.
   if (url) url.hash = ""
-  return {
+  return Effect.map(Edition.hasSecret(url?.href ?? "", request), (hasSecret) => ({
     method: request.method,
     url: url?.href,
     headers: added === undefined
@@ -39,10 +37,11 @@ export const asked = (
       : Headers.merge(Headers.fromInput(added as Headers.Input), request.headers),
     beside,
     hasBody: request.body._tag !== "Empty",
-    isOpaque: url !== undefined && url.username + url.password !== "" || others.credentials === "include" ||
+    isOpaque: hasSecret || url !== undefined && url.username + url.password !== "" ||
+      others.credentials === "include" ||
       beside.some(([, value]) => Object(value) === value),
     key
-  }
+  }))
 }
 
 /** What is sent. Its headers are those of the request, and those that the program has `fetch` add. */
@@ -60,7 +59,7 @@ export const produce = <E extends HttpClientError.HttpClientError, R>(
   Effect.matchEffect(execute, {
     onFailure: (error: HttpClientError.HttpClientError) => ofError(error, request, untold, limits),
     onSuccess: (response) =>
-      Effect.catchAll(ofResponse(response, request, untold, limits), (error) => ofError(error, request, untold, limits))
+      Effect.catch(ofResponse(response, request, untold, limits), (error) => ofError(error, request, untold, limits))
   })
 
 const ofResponse = (
@@ -68,7 +67,7 @@ const ofResponse = (
   request: Sent,
   untold: Shared["untold"],
   limits: Body.Limits
-): Effect.Effect<Made, HttpClientError.ResponseError, Scope.Scope> => {
+): Effect.Effect<Made, HttpClientError.HttpClientError, Scope.Scope> => {
   const maxBytes = request.method === "HEAD" ? Infinity : limits.maxBytes
   if (isForOne(response, untold, maxBytes)) return Effect.succeed(notShared(Effect.succeed(response)))
   return Effect.flatMap(bodyOf(response, limits), (body): Effect.Effect<Made> => {
@@ -87,7 +86,7 @@ const isForOne = (response: Response, untold: Shared["untold"], maxBytes: number
 const bodyOf = (response: Response, limits: Body.Limits) =>
   Effect.catchIf(
     Body.read(response.stream, limits),
-    (error) => error.reason === "EmptyBody",
+    (error) => Edition.told(error).reason === "EmptyBody",
     () => Effect.succeed({ _tag: "Whole", bytes: null } as const)
   )
 
@@ -113,33 +112,25 @@ const ofError = (
   untold: Shared["untold"],
   limits: Body.Limits
 ): Effect.Effect<Made, never, Scope.Scope> => {
-  if (error._tag === "RequestError") {
-    return Effect.succeed({ outcome: { _tag: "RequestError", reason: error.reason, ...Outcome.wordsOf(error) } })
+  const told = Edition.told(error)
+  if (told._tag === "RequestError") {
+    return Effect.succeed({ outcome: { _tag: "RequestError", reason: told.reason, ...Outcome.wordsOf(told) } })
   }
-  const { reason, response } = error
+  const { reason, response } = told
+  /** A part of the body may have been read to see whether it ends. */
+  const having = (other: Response) =>
+    other === response ? error : Edition.responseError(error.request, other, reason, told)
   // A body that broke off, or was read already, is no body, and never too long.
   if (isForOne(response, untold, Infinity)) return Effect.succeed(notShared(Effect.fail(error)))
-  const shared: Effect.Effect<Made, never, Scope.Scope> = Effect.catchAll(
+  const shared: Effect.Effect<Made, never, Scope.Scope> = Effect.catch(
     reason === "StatusCode" ? ofResponse(response, request, untold, limits) : Effect.fail(error),
     () => toOutcome(response, request, untold, null)
   )
   return Effect.map(shared, ({ live, outcome }): Made =>
     outcome._tag === "Response"
-      ? { outcome: { _tag: "ResponseError", reason, response: outcome, ...Outcome.wordsOf(error) } }
-      : notShared(Effect.flatMap(live ?? Effect.succeed(response), (response) => Effect.fail(having(error, response)))))
+      ? { outcome: { _tag: "ResponseError", reason, response: outcome, ...Outcome.wordsOf(told) } }
+      : notShared(Effect.flatMap(live ?? Effect.succeed(response), (response) => Effect.fail(having(response)))))
 }
-
-/** A part of the body may have been read to see whether it ends. */
-const having = (error: HttpClientError.ResponseError, response: Response): HttpClientError.ResponseError =>
-  response === error.response
-    ? error
-    : new HttpClientError.ResponseError({
-      request: error.request,
-      response,
-      reason: error.reason,
-      ...error.description === undefined ? {} : { description: error.description },
-      cause: error.cause
-    })
 
 /** The first bytes of encodings that have any. */
 const magic: Readonly<Record<string, ReadonlyArray<number>>> = {
@@ -190,19 +181,19 @@ export const replay = (
         (suits) => suits ? Option.some(toResponse(request, outcome)) : Option.none()
       )
     case "RequestError":
-      return Effect.fail(new HttpClientError.RequestError({ request, reason: outcome.reason, ...words(outcome) }))
+      return Effect.fail(Edition.requestError(request, outcome.reason, words(outcome)))
     case "ResponseError": {
       const { reason } = outcome
       return Effect.flatMap(Outcome.suits(outcome.response, headers), (suits) => {
         if (!suits) return Effect.succeedNone
         const response = toResponse(request, outcome.response)
-        return Effect.fail(new HttpClientError.ResponseError({ request, response, reason, ...words(outcome) }))
+        return Effect.fail(Edition.responseError(request, response, reason, words(outcome)))
       })
     }
   }
 }
 
 const words = ({ cause, description }: Extract<Outcome.Outcome, { readonly reason: unknown }>) => ({
-  ...description === undefined ? {} : { description },
-  ...cause === undefined ? {} : { cause: Outcome.toError(cause) }
+  description,
+  cause: cause && Outcome.toError(cause)
 })

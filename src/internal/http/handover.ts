@@ -14,7 +14,7 @@ export interface Produced<A, E> {
 export const notShared = <A, E>(live: Effect.Effect<A, E>): Produced<A, E> => ({ outcome: alone, live })
 
 export class Handover<A, E> {
-  private live: { readonly response: Effect.Effect<A, E>; readonly scope: Scope.CloseableScope } | undefined
+  private live: { readonly response: Effect.Effect<A, E>; readonly scope: Scope.Closeable } | undefined
   private isLeft = false
 
   /** The job, in a scope of its own: that of its caller may close while others wait. */
@@ -23,17 +23,17 @@ export class Handover<A, E> {
       Effect.flatMap(
         Scope.make(),
         (scope) =>
-          Effect.flatMap(Effect.exit(restore(Scope.extend(produce, scope))), (exit) => {
+          Effect.flatMap(Effect.exit(restore(Scope.provide(produce, scope))), (exit) => {
             const outcome = Exit.map(exit, ({ outcome }) => outcome)
             return Exit.isSuccess(exit) && exit.value.live !== undefined
-              ? Effect.zipRight(this.put(exit.value.live, scope), outcome)
-              : Effect.zipRight(Scope.close(scope, Exit.void), outcome)
+              ? Effect.andThen(this.put(exit.value.live, scope), outcome)
+              : Effect.andThen(Scope.close(scope, Exit.void), outcome)
           })
       )
     )
   }
 
-  private put(response: Effect.Effect<A, E>, scope: Scope.CloseableScope): Effect.Effect<void> {
+  private put(response: Effect.Effect<A, E>, scope: Scope.Closeable): Effect.Effect<void> {
     if (this.isLeft) return Scope.close(scope, Exit.void)
     const before = this.live
     this.live = { response, scope }

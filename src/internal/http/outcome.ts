@@ -15,43 +15,43 @@ interface Cause {
   readonly cause?: Cause
 }
 
-const Cause: Schema.Schema<Cause> = Schema.Struct({
+const Cause: Schema.Codec<Cause> = Schema.Struct({
   name: Schema.String,
   message: Schema.String,
-  code: Schema.optionalWith(Schema.String, { exact: true }),
-  cause: Schema.optionalWith(Schema.suspend((): Schema.Schema<Cause> => Cause), { exact: true })
+  code: Schema.optionalKey(Schema.String),
+  cause: Schema.optionalKey(Schema.suspend((): Schema.Codec<Cause> => Cause))
 })
 
 export const Response = Schema.TaggedStruct("Response", {
   status: Schema.Int,
-  statusText: Schema.optionalWith(Schema.String, { exact: true }),
-  headers: Schema.Array(Schema.Tuple(Schema.String, Schema.String)),
+  statusText: Schema.optionalKey(Schema.String),
+  headers: Schema.Array(Schema.Tuple([Schema.String, Schema.String])),
   /** Null when there is none, which is less than an empty one. */
   body: Schema.NullOr(Schema.Uint8ArrayFromBase64),
   /** What the request said in the headers that the response depends on and the id does not tell apart. */
-  vary: Schema.Array(Schema.Tuple(Schema.String, Schema.NullOr(Schema.String))),
+  vary: Schema.Array(Schema.Tuple([Schema.String, Schema.NullOr(Schema.String)])),
   /** Whether it was taken from a handler that was about to send it by itself. */
-  served: Schema.optionalWith(Schema.Boolean, { exact: true })
+  served: Schema.optionalKey(Schema.Boolean)
 })
 
 export type Response = typeof Response.Type
 
 const words = {
-  description: Schema.optionalWith(Schema.String, { exact: true }),
-  cause: Schema.optionalWith(Cause, { exact: true })
+  description: Schema.optionalKey(Schema.String),
+  cause: Schema.optionalKey(Cause)
 }
 
-export const Outcome = Schema.Union(
+export const Outcome = Schema.Union([
   Response,
-  Schema.TaggedStruct("RequestError", { reason: Schema.Literal("Transport", "Encode", "InvalidUrl"), ...words }),
+  Schema.TaggedStruct("RequestError", { reason: Schema.Literals(["Transport", "Encode", "InvalidUrl"]), ...words }),
   Schema.TaggedStruct("ResponseError", {
-    reason: Schema.Literal("StatusCode", "Decode", "EmptyBody"),
+    reason: Schema.Literals(["StatusCode", "Decode", "EmptyBody"]),
     response: Response,
     ...words
   }),
   /** Everybody asks for themselves. */
   Schema.TaggedStruct("Alone", {})
-)
+])
 
 export type Outcome = typeof Outcome.Type
 
@@ -75,7 +75,7 @@ const toCause = (error: unknown, depth = 1): Cause => {
 
 /** What all errors of the platform carry. */
 export const wordsOf = (
-  { cause, description }: { readonly cause?: unknown; readonly description?: string }
+  { cause, description }: { readonly cause?: unknown; readonly description?: string | undefined }
 ): { readonly description?: string; readonly cause?: Cause } => ({
   ...description === undefined ? {} : { description },
   ...cause === undefined ? {} : { cause: toCause(cause) }

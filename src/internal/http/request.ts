@@ -1,9 +1,9 @@
 /** Which requests may share a response, and under which name. Nothing here reads a body. */
-import type * as Headers from "@effect/platform/Headers"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
-import * as Encoding from "effect/Encoding"
+import * as Hex from "effect/encoding/Hex"
+import type * as Headers from "effect/http/Headers"
 import * as Option from "effect/Option"
+import * as Result from "effect/Result"
 import * as Key from "../key.js"
 
 /** What a request of either side says of itself. */
@@ -17,8 +17,8 @@ export interface Asked {
   readonly beside: ReadonlyArray<readonly [string, unknown]>
   readonly hasBody: boolean
   /**
-   * Whether it says something that cannot be compared, or must not be written down: a user in the url, cookies that are
-   * added later, an object of the program's.
+   * Whether it says something that cannot be compared, or must not be written down: a user or another secret in the
+   * url, cookies that are added later, an object of the program's.
    */
   readonly isOpaque: boolean
   /** What the option `key` says, where it is given. */
@@ -120,10 +120,12 @@ export const share = (
   if (!isPlain(asked) || url === undefined || /\s/.test(url)) return Effect.succeedNone
   if (key !== undefined) {
     const chosen = typeof key === "string" ? Option.some(key) : key
-    return Effect.transposeMapOption(
-      chosen,
-      (chosen) =>
-        Effect.map(toId(`${namespace}/key ${method} ${JSON.stringify(chosen)}`), (id) => ({ id, untold: undefined }))
+    return Effect.transposeOption(
+      Option.map(
+        chosen,
+        (chosen) =>
+          Effect.map(toId(`${namespace}/key ${method} ${JSON.stringify(chosen)}`), (id) => ({ id, untold: undefined }))
+      )
     )
   }
   if (isOpaque) return Effect.succeedNone
@@ -153,11 +155,11 @@ export const valueOf = (headers: Readonly<Record<string, string>>, name: string)
 const sha256 = (text: string): Effect.Effect<string> =>
   Effect.map(
     Effect.promise(() => globalThis.crypto.subtle.digest("SHA-256", new TextEncoder().encode(JSON.stringify(text)))),
-    (hash) => `sha256:${Encoding.encodeHex(new Uint8Array(hash))}`
+    (hash) => `sha256:${Hex.encode(new Uint8Array(hash))}`
   )
 
 /** Itself where it is a legal one; a hash where it is too long. */
 const toId = (text: string): Effect.Effect<string> =>
-  Either.isRight(Key.validate(text))
+  Result.isSuccess(Key.validate(text))
     ? Effect.succeed(text)
     : Effect.map(sha256(text), (hash) => `${text.slice(0, text.indexOf(" "))} ${hash}`)

@@ -1,15 +1,14 @@
 /** The server's side: a handler's response becomes an outcome, and an outcome a response. */
-import * as Cookies from "@effect/platform/Cookies"
-import * as Headers from "@effect/platform/Headers"
-import * as HttpApp from "@effect/platform/HttpApp"
-import * as HttpBody from "@effect/platform/HttpBody"
-import * as HttpServerError from "@effect/platform/HttpServerError"
-import type * as HttpServerRequest from "@effect/platform/HttpServerRequest"
-import * as HttpServerResponse from "@effect/platform/HttpServerResponse"
+import * as Edition from "#http-edition"
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
-import * as FiberRef from "effect/FiberRef"
+import * as Cookies from "effect/http/Cookies"
+import * as Headers from "effect/http/Headers"
+import * as HttpBody from "effect/http/HttpBody"
+import * as HttpServerError from "effect/http/HttpServerError"
+import type * as HttpServerRequest from "effect/http/HttpServerRequest"
+import * as HttpServerResponse from "effect/http/HttpServerResponse"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import * as Body from "./body.js"
@@ -19,6 +18,9 @@ import type { Asked, Shared } from "./request.js"
 
 type Request = HttpServerRequest.HttpServerRequest
 type Response = HttpServerResponse.HttpServerResponse
+
+/** What runs for a request. */
+export type App<A, E, R> = Effect.Effect<A, E, R | HttpServerRequest.HttpServerRequest>
 
 /** A response, and whether the handler was about to send it by itself. */
 export interface Given {
@@ -30,20 +32,20 @@ export interface Given {
 const isHost = (host: string): boolean => /^[^\s/?#@\\]*$/.test(host)
 
 /** A server with several names may say something else under each. */
-export const asked = (request: Request, key: Asked["key"]): Asked => {
+export const asked = (request: Request, key: Asked["key"]): Effect.Effect<Asked> => {
   const { method, originalUrl } = request
   const { host = "", ...others } = request.headers
   const isPath = originalUrl.startsWith("/")
   const headers = isPath ? Headers.fromInput(others) : request.headers
-  return {
+  return Effect.map(Edition.hasSecret(originalUrl), (hasSecret) => ({
     method,
     url: !isPath ? originalUrl : isHost(host) ? `//${host}${originalUrl}` : undefined,
     headers,
     beside: [],
     hasBody: headers["transfer-encoding"] !== undefined || Number(headers["content-length"] ?? 0) > 0,
-    isOpaque: /^\w+:\/\/[^/?#]*@/.test(originalUrl),
+    isOpaque: hasSecret || /^\w+:\/\/[^/?#]*@/.test(originalUrl),
     key
-  }
+  }))
 }
 
 /** To end a handler with, before it sends what it has. */
@@ -54,33 +56,34 @@ const stop = { _tag: "effect-dlock/HttpFanout/stop" }
  * response by itself, after the last of the functions that may change it (`appendPreResponseHandler`): ours takes the
  * response there and ends the handler. Other functions that the handler has added are applied here.
  */
-const respond = <E, R>(app: HttpApp.Default<E, R>, request: Request): HttpApp.HttpApp<Given, never, R> =>
+const respond = <E, R>(app: App<Response, E, R>, request: Request): App<Given, never, R> =>
   Effect.suspend(() => {
     let taken: Response | undefined
     let isOver = false
-    const take: HttpApp.PreResponseHandler = (_request, response) => {
+    const take: Edition.PreResponseHandler = (_request, response) => {
       if (isOver) return Effect.succeed(response)
       taken ??= response
       return Effect.die(stop)
     }
-    const ours = Option.some(take)
     return Effect.gen(function*() {
-      yield* FiberRef.set(HttpApp.currentPreResponseHandlers, ours)
-      const exit = yield* Effect.exit(app)
+      const { added, exit } = yield* Edition.withOwnHandlers(app, take)
       const served = taken !== undefined
       const response = taken ?? (Exit.isSuccess(exit) ? exit.value : yield* ofCause(exit.cause))
       isOver = true
-      const added = yield* FiberRef.get(HttpApp.currentPreResponseHandlers)
       return { response: yield* finish(added, request, response), served }
     })
   })
 
 /** What the server would make of it. Nobody else hears of the cause. What failed beside it may have been interrupted. */
 const ofCause = (cause: Cause.Cause<unknown>): Effect.Effect<Response> => {
-  if (Cause.isInterruptedOnly(cause)) return Effect.interrupt
+  if (Cause.hasInterruptsOnly(cause)) return Effect.interrupt
   return Effect.flatMap(
     HttpServerError.causeResponse(cause),
-    ([response]) => Effect.as(response.status < 500 ? Effect.void : logCause(cause), response)
+    ([response, reported]) =>
+      Edition.report(reported).pipe(
+        Effect.andThen(response.status < 500 ? Effect.void : logCause(cause)),
+        Effect.as(response)
+      )
   )
 }
 
@@ -89,33 +92,30 @@ const logCause = (cause: Cause.Cause<unknown>): Effect.Effect<void> =>
 
 /** What is added to every response before it is sent, like headers. */
 export const finish = (
-  added: Option.Option<HttpApp.PreResponseHandler>,
+  added: Edition.PreResponseHandler | undefined,
   request: Request,
   response: Response
 ): Effect.Effect<Response> =>
-  Option.isNone(added)
-    ? Effect.succeed(response)
-    : Effect.catchAllCause(added.value(request, response), ofCause)
+  added === undefined ? Effect.succeed(response) : Effect.catchCause(added(request, response), ofCause)
 
 export const produce = <E, R>(
-  app: HttpApp.Default<E, R>,
+  app: App<Response, E, R>,
   request: Request,
   { untold }: Shared,
   limits: Body.Limits
-): HttpApp.HttpApp<Produced<Given, never>, never, R | Scope.Scope> =>
+): App<Produced<Given, never>, never, R | Scope.Scope> =>
   Effect.flatMap(respond(app, request), (given) => {
     const { response, served } = given
     if (Outcome.isForOne(response, limits.maxBytes, untold) || !Cookies.isEmpty(response.cookies)) {
       return Effect.succeed(notShared(Effect.succeed(given)))
     }
-    return Effect.catchAllCause(
+    return Effect.catchCause(
       Effect.flatMap(bodyOf(response.body, limits), (body): Effect.Effect<Produced<Given, never>> => {
         if (body === undefined) return Effect.succeed(notShared(Effect.succeed(given)))
-        if (body?._tag === "Long") {
-          const { contentLength, contentType } = response.body
-          const stream = HttpBody.stream(body.stream, contentType, contentLength)
-          const rest = { response: HttpServerResponse.setBody(response, stream), served }
-          return Effect.succeed(notShared(Effect.succeed(rest)))
+        if (body?._tag === "Stream") {
+          return Effect.succeed(
+            notShared(Effect.succeed({ response: HttpServerResponse.setBody(response, body), served }))
+          )
         }
         return toOutcome(given, request, untold, body?.bytes ?? null)
       }),
@@ -123,11 +123,11 @@ export const produce = <E, R>(
     )
   })
 
-/** Null when there is none, undefined when it is of a kind that cannot be read here. */
+/** All of it, or a stream of it; null when there is none, undefined when it is of a kind that cannot be read here. */
 const bodyOf = (
   body: HttpBody.HttpBody,
   limits: Body.Limits
-): Effect.Effect<Body.Body<unknown> | null | undefined, unknown, Scope.Scope> => {
+): Effect.Effect<Body.Whole | HttpBody.Stream | null | undefined, unknown, Scope.Scope> => {
   const whole = (bytes: Uint8Array) =>
     Effect.succeed(bytes.length > limits.maxBytes ? undefined : { _tag: "Whole", bytes } as const)
   switch (body._tag) {
@@ -136,7 +136,10 @@ const bodyOf = (
     case "Uint8Array":
       return whole(body.body)
     case "Stream":
-      return Body.read(body.stream, limits)
+      return Effect.map(
+        Body.read(body.stream, limits),
+        (read) => read._tag === "Whole" ? read : HttpBody.stream(read.stream, body.contentType, body.contentLength)
+      )
     case "Raw":
       if (typeof body.body === "string") return whole(new TextEncoder().encode(body.body))
       return body.body instanceof globalThis.Uint8Array ? whole(body.body) : Effect.succeed(undefined)

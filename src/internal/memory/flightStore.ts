@@ -2,6 +2,7 @@
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import { monotonic } from "../alarm.js"
 import type { FlightEvent, FlightStore } from "../flightStore.js"
 import * as Model from "./flightModel.js"
 import { forgetOldest } from "./forget.js"
@@ -9,6 +10,7 @@ import * as Inbox from "./inbox.js"
 
 export interface FlightServer {
   readonly flights: Map<string, Model.Flight>
+  readonly inboxes: Inbox.Inboxes<FlightEvent>
   readonly connect: (inboxId: string) => Effect.Effect<FlightStore, never, Scope.Scope>
 }
 
@@ -22,7 +24,7 @@ export const make = (clock: Clock.Clock): FlightServer => {
   /** One step of the server on a flight: runs it at one moment, then delivers what it has to say. */
   const step = <A>(id: string, run: (flight: Model.Flight, call: Model.Call) => A): Effect.Effect<A> =>
     Effect.sync(() => {
-      const nowMillis = Math.floor(Number(clock.unsafeCurrentTimeNanos()) / 1e6)
+      const nowMillis = Math.floor(monotonic(clock))
       const call: Model.Call = { nowMillis, notAfter: nowMillis + copiesMillis, messages: [] }
       const flight = flights.get(id) ?? Model.emptyFlight()
       flights.set(id, flight)
@@ -51,7 +53,7 @@ export const make = (clock: Clock.Clock): FlightServer => {
       }
     })
 
-  return { flights, connect }
+  return { flights, inboxes, connect }
 }
 
 const toEvent = ({ outcome, token, what }: Model.Message): FlightEvent => {

@@ -1,6 +1,6 @@
 /** Messages in memory: from a server to its clients, each of which has one inbox for each port. */
 import * as Effect from "effect/Effect"
-import * as Mailbox from "effect/Mailbox"
+import * as Queue from "effect/Queue"
 import type * as Scope from "effect/Scope"
 
 export type Inboxes<Event> = Map<string, (event: Event) => void>
@@ -9,16 +9,16 @@ export type Inboxes<Event> = Map<string, (event: Event) => void>
 export const open = <Event>(
   inboxes: Inboxes<Event | { readonly _tag: "Subscribed" }>,
   id: string
-): Effect.Effect<Mailbox.ReadonlyMailbox<Event | { readonly _tag: "Subscribed" }>, never, Scope.Scope> =>
+): Effect.Effect<Queue.Dequeue<Event | { readonly _tag: "Subscribed" }>, never, Scope.Scope> =>
   Effect.gen(function*() {
     const inbox = yield* Effect.acquireRelease(
-      Mailbox.make<Event | { readonly _tag: "Subscribed" }>(),
-      (mailbox) => mailbox.shutdown
+      Queue.make<Event | { readonly _tag: "Subscribed" }>(),
+      Queue.shutdown
     )
     yield* Effect.acquireRelease(
-      Effect.sync(() => inboxes.set(id, (event) => inbox.unsafeOffer(event))),
+      Effect.sync(() => inboxes.set(id, (event) => Queue.offerUnsafe(inbox, event))),
       () => Effect.sync(() => inboxes.delete(id))
     )
-    inbox.unsafeOffer({ _tag: "Subscribed" })
+    Queue.offerUnsafe(inbox, { _tag: "Subscribed" } as const)
     return inbox
   })

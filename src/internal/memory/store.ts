@@ -2,10 +2,12 @@
  * The store port in memory, driven by Effect's Clock. One `Server` may have several clients, each like a process of its
  * own; `Dlock.layerMemory` has one. Every call is one step that is answered at once, so nothing comes late or twice.
  */
+import * as Edition from "#edition"
 import * as Arr from "effect/Array"
 import type * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
+import { monotonic } from "../alarm.js"
 import type { Stores } from "../flightStore.js"
 import type { AcquireAnswer, Answer, Claim, InboxEvent, Left, Store, Target } from "../store.js"
 import * as Flights from "./flightStore.js"
@@ -18,24 +20,32 @@ export interface Server {
   readonly locks: Map<string, Model.Lock>
   /** By id. */
   readonly flights: Flights.FlightServer["flights"]
+  readonly inboxes: Inbox.Inboxes<InboxEvent>
+  readonly flightInboxes: Flights.FlightServer["inboxes"]
   readonly connect: (inboxId: string) => Effect.Effect<Stores, never, Scope.Scope>
 }
 
 /** Redis remembers the fence of each lock for a day, so what plays Redis does. */
 export const makeServer = (rememberMillis = 0): Effect.Effect<Server> =>
-  Effect.map(Effect.clock, (clock) => new ServerImpl(clock, rememberMillis))
+  Effect.map(Effect.clockWith(Effect.succeed), (clock) => new ServerImpl(clock, rememberMillis))
 
 class ServerImpl implements Server {
   readonly locks = new Map<string, Model.Lock>()
   readonly inboxes: Inbox.Inboxes<InboxEvent> = new Map()
   readonly flights: Flights.FlightServer["flights"]
+  readonly flightInboxes: Flights.FlightServer["inboxes"]
   readonly connectFlights: Flights.FlightServer["connect"]
 
   forgottenFence = 0
 
+  /** Fencing tokens are made of it: whoever keeps one must see higher ones after a reboot, where monotonic time begins anew. */
+  readonly sinceEpoch: number
+
   constructor(readonly clock: Clock.Clock, readonly rememberMillis: number) {
-    const { connect, flights } = Flights.make(clock)
+    this.sinceEpoch = Edition.wallMillis(clock) - monotonic(clock)
+    const { connect, flights, inboxes } = Flights.make(clock)
     this.flights = flights
+    this.flightInboxes = inboxes
     this.connectFlights = connect
   }
 
@@ -48,7 +58,7 @@ class ServerImpl implements Server {
   /** One step of the server on some locks: runs it at one moment, then delivers what it has to say. */
   step<A>(targets: ReadonlyArray<Target>, run: (call: Model.Call) => A): Effect.Effect<A> {
     return Effect.sync(() => {
-      const nowMicros = Math.floor(Number(this.clock.unsafeCurrentTimeNanos()) / 1000)
+      const nowMicros = Math.floor((this.sinceEpoch + monotonic(this.clock)) * 1000)
       const nowMillis = Math.floor(nowMicros / 1000)
       const { forgottenFence, rememberMillis } = this
       const reachable = (inbox: string) => this.inboxes.has(inbox)
@@ -75,11 +85,12 @@ class ServerImpl implements Server {
   }
 
   readonly connect: Server["connect"] = (inboxId) =>
-    Effect.gen(this, function*() {
-      const inbox = yield* Inbox.open(this.inboxes, inboxId)
-      const flights = yield* this.connectFlights(inboxId)
-      return { inbox, probe: Effect.void, flights, ...verbs(this, inboxId) }
-    })
+    Effect.zipWith(Inbox.open(this.inboxes, inboxId), this.connectFlights(inboxId), (inbox, flights) => ({
+      inbox,
+      probe: Effect.void,
+      flights,
+      ...verbs(this, inboxId)
+    }))
 }
 
 const verbs = (server: ServerImpl, inboxId: string): Omit<Store, "inbox" | "probe"> => ({
@@ -150,7 +161,7 @@ const toAcquireAnswer = (
 ): AcquireAnswer => {
   if (!accepted) {
     const blockers = locks.flatMap(([lock, claim]) => Model.blocker(lock, claim, call))
-    if (Arr.isNonEmptyArray(blockers)) return { _tag: "Refused", blockers }
+    if (Arr.isArrayNonEmpty(blockers)) return { _tag: "Refused", blockers }
   }
   const answers = locks.map(([lock]) => Model.statusOf(lock, call, token))
   const fences = answers.flatMap((answer) => answer._tag === "Held" ? [answer.fence] : [])

@@ -1,15 +1,16 @@
 /** The script that acquires: the only one that can create anything. `LockKeys` are the five keys that lua.ts describes. */
+import * as Edition from "#edition"
 import * as Schema from "effect/Schema"
 import type { LockKeys } from "./script.js"
 import { flag, flatKeys, isEmpty, script, toWhole, Unsettled, Whole } from "./script.js"
 
 /** Indices, from 1, of the locks that others use with another limit, and that limit (R12). Only when there are any. */
-const FormerLimits = () => Schema.optionalElement(Schema.Array(Schema.Tuple(Whole, Whole)))
+const FormerLimits = () => Edition.optionalElement(Schema.Array(Schema.Tuple([Whole, Whole])))
 
 const AcquireReply = () =>
-  Schema.Union(
-    Schema.Tuple(Whole, Schema.Literal("granted"), Unsettled(), Whole, Schema.Array(Whole), FormerLimits()),
-    Schema.Tuple(
+  Schema.Union([
+    Schema.Tuple([Whole, Schema.Literal("granted"), Unsettled(), Whole, Schema.Array(Whole), FormerLimits()]),
+    Schema.Tuple([
       Whole,
       Schema.Literal("waiting"),
       Unsettled(),
@@ -20,17 +21,17 @@ const AcquireReply = () =>
       Whole,
       Schema.String,
       FormerLimits()
-    ),
-    Schema.Tuple(
+    ]),
+    Schema.Tuple([
       Whole,
       Schema.Literal("refused"),
       Unsettled(),
-      Schema.NonEmptyArray(Schema.Tuple(Whole, Whole, Whole, Schema.String)),
+      Schema.NonEmptyArray(Schema.Tuple([Whole, Whole, Whole, Schema.String])),
       FormerLimits()
-    ),
-    Schema.Tuple(Whole, Schema.Literal("gone"), Unsettled()),
-    Schema.Tuple(Whole, Schema.Literal("late"), Unsettled())
-  )
+    ]),
+    Schema.Tuple([Whole, Schema.Literal("gone"), Unsettled()]),
+    Schema.Tuple([Whole, Schema.Literal("late"), Unsettled()])
+  ])
 
 type Reply = ReturnType<typeof AcquireReply>["Type"]
 

@@ -1,5 +1,5 @@
 /** Where to connect, as users write it. The driver takes much for an address that is none, and goes to localhost. */
-import * as Either from "effect/Either"
+import * as Result from "effect/Result"
 import type { ClientOptions } from "./driver.js"
 
 /** Nothing of it is repeated: it may hold a password. */
@@ -7,9 +7,9 @@ const urlMistake = (url: unknown): string | undefined => {
   if (typeof url !== "string") return "is not a string"
   if (url === "") return "is empty"
   if (!/^rediss?:\/\//.test(url)) return "begins with neither redis:// nor rediss://"
-  const parsed = Either.try(() => new URL(url))
-  if (Either.isLeft(parsed)) return "cannot be read: look at its host, its port, and the characters of its password"
-  const { hostname, pathname, port, searchParams } = parsed.right
+  const parsed = Result.try(() => new URL(url))
+  if (Result.isFailure(parsed)) return "cannot be read: look at its host, its port, and the characters of its password"
+  const { hostname, pathname, port, searchParams } = parsed.success
   if (hostname === "") return "has no host"
   if (port === "0") return "has the port 0"
   return /^\/?\d*$/.test(pathname) && /^\d*$/.test(searchParams.get("db") ?? "")

@@ -1,7 +1,7 @@
 /** Opening and closing the connections that this library owns. What the caller opened is never touched. */
+import * as Edition from "#edition"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Runtime from "effect/Runtime"
 import type * as Scope from "effect/Scope"
 import { BackendError } from "../../DlockError.js"
 import type { Client, ClientOptions } from "./driver.js"
@@ -20,9 +20,8 @@ export const open = (
   connect: (options: ClientOptions) => Client
 ): Effect.Effect<Connection, BackendError, Scope.Scope> =>
   Effect.gen(function*() {
-    const runtime = yield* Effect.runtime<never>()
-    const random = yield* Effect.random
-    const jitter = () => Runtime.runSync(runtime)(random.next)
+    const fiber = yield* Effect.withFiber<Edition.AnyFiber>((fiber) => Effect.succeed(fiber))
+    const jitter = Edition.randomOf(fiber)
     const client = yield* Effect.acquireRelease(
       Effect.try({
         try: () =>
@@ -42,7 +41,7 @@ export const open = (
           client.stream?.destroy()
         })
     )
-    logStateChanges(client, name, Runtime.runFork(runtime))
+    logStateChanges(client, name, Edition.starter<never>(fiber))
     return { client, owned: true }
   })
 

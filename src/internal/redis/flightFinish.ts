@@ -5,7 +5,7 @@ import type { Part } from "./flightPart.js"
 import { keysOf } from "./flightPart.js"
 import { script, toWhole, Whole } from "./script.js"
 
-const Reply = () => Schema.Tuple(Whole, Schema.Literal("accepted", "superseded"))
+const Reply = () => Schema.Tuple([Whole, Schema.Literals(["accepted", "superseded"])])
 type Reply = ReturnType<typeof Reply>["Type"]
 
 const usual = (reply: ReadonlyArray<unknown>): Reply | undefined => {

@@ -6,13 +6,13 @@ import { Gone, keysOf } from "./flightPart.js"
 import { script, toWhole, Whole } from "./script.js"
 
 const Reply = () =>
-  Schema.Union(
-    Schema.Tuple(Whole, Schema.Literal("leads", "follows"), Whole, Whole),
-    Schema.Tuple(Whole, Schema.Literal("outcome"), Whole, Schema.String),
-    Schema.Tuple(Whole, Schema.Literal("kept"), Schema.String),
-    Schema.Tuple(Whole, Gone()),
-    Schema.Tuple(Whole, Schema.Literal("late"))
-  )
+  Schema.Union([
+    Schema.Tuple([Whole, Schema.Literals(["leads", "follows"]), Whole, Whole]),
+    Schema.Tuple([Whole, Schema.Literal("outcome"), Whole, Schema.String]),
+    Schema.Tuple([Whole, Schema.Literal("kept"), Schema.String]),
+    Schema.Tuple([Whole, Gone()]),
+    Schema.Tuple([Whole, Schema.Literal("late")])
+  ])
 type Reply = ReturnType<typeof Reply>["Type"]
 
 /** A part in the flight. */

@@ -45,11 +45,11 @@ export class RedisFlightStore implements FlightStore {
       this.joining.add(request.token)
       return this.runner.synchronized()
         ? this.joinOnce(request, true)
-        : Effect.zipRight(
+        : Effect.andThen(
           this.runner.synchronize("join", { patient: request.patient }),
           this.joinUnlessLeft(request, true)
         )
-    }).pipe(Effect.tapErrorCause(() => Effect.sync(() => this.joining.delete(request.token))))
+    }).pipe(Effect.tapCause(() => Effect.sync(() => this.joining.delete(request.token))))
 
   /** For a second step (R47). What was left meanwhile must not come back. */
   joinUnlessLeft(request: JoinRequest, mayRepeat: boolean): Effect.Effect<JoinAnswer, BackendError> {
@@ -143,7 +143,7 @@ export class RedisFlightStore implements FlightStore {
       this.joining.delete(request.token)
       return this.runner.synchronized()
         ? this.leaveOnce(request)
-        : Effect.zipRight(this.runner.synchronize("leaveFlight"), this.leaveOnce(request))
+        : Effect.andThen(this.runner.synchronize("leaveFlight"), this.leaveOnce(request))
     })
 
   leaveOnce({ id, token }: Parameters<FlightStore["leave"]>[0]): Effect.Effect<void, BackendError> {

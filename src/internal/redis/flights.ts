@@ -26,16 +26,16 @@ export const refreshFlights = script({
   keys: (items: ReadonlyArray<Part & { readonly ttlMillis: number }>) => items.flatMap(keysOf),
   args: (items) => items.flatMap((item) => [item.token, item.ttlMillis]),
   reply: () =>
-    Schema.Tuple(
+    Schema.Tuple([
       Whole,
-      Schema.Array(Schema.Union(
-        Schema.Tuple(Schema.Literal("leads", "follows"), Whole, Whole),
-        Schema.Tuple(Schema.Literal("outcome"), Whole, Schema.String),
-        Schema.Tuple(Schema.Literal("stored"), Whole),
-        Schema.Tuple(Gone()),
-        Schema.Tuple(Schema.Literal("failed"), Schema.String)
-      ))
-    ),
+      Schema.Array(Schema.Union([
+        Schema.Tuple([Schema.Literals(["leads", "follows"]), Whole, Whole]),
+        Schema.Tuple([Schema.Literal("outcome"), Whole, Schema.String]),
+        Schema.Tuple([Schema.Literal("stored"), Whole]),
+        Schema.Tuple([Gone()]),
+        Schema.Tuple([Schema.Literal("failed"), Schema.String])
+      ]))
+    ]),
   lua: `
 local replies = {}
 for index = 1, #KEYS / 4 do
@@ -66,7 +66,7 @@ export const refuse = script({
   prelude,
   keys: (input: Part) => keysOf(input).slice(0, 2),
   args: ({ token }) => [token],
-  reply: () => Schema.Tuple(Whole),
+  reply: () => Schema.Tuple([Whole]),
   lua: `
 local token = ARGV[1]
 local flight = { state = KEYS[1], followers = KEYS[2] }
@@ -96,7 +96,7 @@ export const leaveFlight = script({
   prelude,
   keys: (input: Part & { readonly buriedUntil: number }) => keysOf(input),
   args: (input) => [input.token, input.buriedUntil],
-  reply: () => Schema.Tuple(Whole),
+  reply: () => Schema.Tuple([Whole]),
   lua: `
 local token, buriedUntil = ARGV[1], tonumber(ARGV[2])
 local flight = open(1)
@@ -130,10 +130,10 @@ export const fetch = script({
   keys: (input: Part) => keysOf(input),
   args: ({ token }) => [token],
   reply: () =>
-    Schema.Union(
-      Schema.Tuple(Whole, Schema.Literal("outcome"), Whole, Schema.String),
-      Schema.Tuple(Whole, Gone())
-    ),
+    Schema.Union([
+      Schema.Tuple([Whole, Schema.Literal("outcome"), Whole, Schema.String]),
+      Schema.Tuple([Whole, Gone()])
+    ]),
   lua: `
 local flight = open(1)
 local entry = read(flight, ARGV[1])

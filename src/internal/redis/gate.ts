@@ -67,7 +67,7 @@ export class Gate {
   readonly follow: Effect.Effect<void, never, Scope.Scope> = Effect.suspend(() => {
     const { client, enter, onClose, onConnect, onEnd, onError, onReady } = this
     const events = { connect: onConnect, ready: onReady, close: onClose, end: onEnd, error: onError, select: enter }
-    return Effect.zipRight(
+    return Effect.andThen(
       Listeners.listen(client, events),
       Effect.sync(() => {
         // At "connect" the event has been, and the handshake is under way.
@@ -183,9 +183,10 @@ export class Gate {
     const { client, options } = this
     if (!options.connection.owned || this.openedAt > openedBefore) return
     const failure = Failures.notReady(client, options.commandTimeout)
-    this.dead = client.stream
+    const { stream } = client
+    this.dead = stream
     // Now, not when the driver hears of it: what is sent from here on goes by another connection.
     this.close(failure)
-    client.stream?.destroy()
+    stream?.destroy()
   }
 }

@@ -73,7 +73,7 @@ export const make = (
   database?: number
 ): Effect.Effect<Link, never, Scope.Scope> =>
   Effect.gen(function*() {
-    const link = new LinkImpl(connection, commandTimeout, database, yield* Effect.clock)
+    const link = new LinkImpl(connection, commandTimeout, database, yield* Effect.clockWith(Effect.succeed))
     link.alarm = yield* Alarm.make(() => link.ring())
     yield* link.gate.follow
     yield* Effect.addFinalizer(() => Effect.sync(() => link.close()))
@@ -136,7 +136,8 @@ class LinkImpl implements Link {
   }
 
   failIf(isMeant: (call: Call) => boolean, failure: Failure): void {
-    for (const call of this.calls) if (isMeant(call)) this.fail(call, failure)
+    // Whoever is told may call again at once: not the business of this failure.
+    for (const call of [...this.calls].filter(isMeant)) this.fail(call, failure)
   }
 
   fail(call: Call, failure: Failure): void {
@@ -148,7 +149,7 @@ class LinkImpl implements Link {
 
   // One operation of the runtime, with the replies read in the driver's callback: this is the hot path of everything.
   readonly exchange: Link["exchange"] = (operation, make, { isWanted = always, patient = true } = usual) =>
-    Effect.async((resume) => {
+    Effect.callback((resume) => {
       const { gate } = this
       const { client } = gate
       const send = (sentAt: number): void => {

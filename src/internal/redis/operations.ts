@@ -13,7 +13,7 @@ export const revoke = script({
   name: "revoke",
   keys: (input: { readonly lock: LockKeys; readonly fence: number; readonly asks: boolean }) => [...input.lock],
   args: (input) => [input.fence, flag(input.asks)],
-  reply: () => Schema.Tuple(Whole, Unsettled(), Whole),
+  reply: () => Schema.Tuple([Whole, Unsettled(), Whole]),
   lua: `
 local lock, asks = open(1), ARGV[2] == "1"
 expire(lock)
@@ -47,7 +47,7 @@ export const lower = script({
   name: "lower",
   keys: (input: { readonly lock: LockKeys; readonly token: string; readonly permits: number }) => [...input.lock],
   args: (input) => [input.token, input.permits],
-  reply: () => Schema.Tuple(Whole, Unsettled(), ItemAnswer()),
+  reply: () => Schema.Tuple([Whole, Unsettled(), ItemAnswer()]),
   lua: `
 local token, permits = ARGV[1], tonumber(ARGV[2])
 local lock = open(1, token)
@@ -77,13 +77,13 @@ export const inspect = script({
   keys: (input: { readonly lock: LockKeys }) => [...input.lock],
   args: () => [],
   reply: () =>
-    Schema.Tuple(
+    Schema.Tuple([
       Whole,
       // limit, used, waiting, last fence
-      Schema.Tuple(Whole, Whole, Whole, Whole),
+      Schema.Tuple([Whole, Whole, Whole, Whole]),
       // fence, permits, limit, remaining, metadata
-      Schema.Array(Schema.Tuple(Whole, Whole, Whole, Whole, Schema.String))
-    ),
+      Schema.Array(Schema.Tuple([Whole, Whole, Whole, Whole, Schema.String]))
+    ]),
   lua: `
 local lock = open(1)
 local holders, used, last = {}, 0, lock.last

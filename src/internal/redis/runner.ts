@@ -1,6 +1,6 @@
 /** Runs scripts on a link, and learns the server's time from every reply. */
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
+import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { BackendError } from "../../DlockError.js"
 import { monotonic } from "../alarm.js"
@@ -32,14 +32,14 @@ export interface Runner {
   readonly serverMillisAt: (localMillis: number) => number
 }
 
-const decodeTime = lazy(() => Schema.decodeUnknownEither(Schema.Tuple(Whole, Whole)))
+const decodeTime = lazy(() => Schema.decodeUnknownResult(Schema.Tuple([Whole, Whole])))
 
 /** Not what Redis answers, or not to this command: what became of it is not known. */
 const unreadable = (operation: string, command: string, reply: unknown): Effect.Effect<never, BackendError> =>
   Effect.fail(new BackendError({ operation, ...Failures.unreadable(command, reply) }))
 
 export const make = (link: Link): Effect.Effect<Runner> =>
-  Effect.map(Effect.clock, (clock) => {
+  Effect.map(Effect.clockWith(Effect.succeed), (clock) => {
     const serverClock = ServerClock.make()
 
     const run: Runner["run"] = (script, input, read, options) =>
@@ -56,9 +56,9 @@ export const make = (link: Link): Effect.Effect<Runner> =>
               : undefined,
           receive: (raw: unknown, sentAt) => {
             const reply = script.decode(raw)
-            if (Either.isLeft(reply)) return unreadable(script.name, script.name, raw)
-            serverClock.learn(reply.right[0], sentAt, monotonic(clock))
-            return read(reply.right)
+            if (Result.isFailure(reply)) return unreadable(script.name, script.name, raw)
+            serverClock.learn(reply.success[0], sentAt, monotonic(clock))
+            return read(reply.success)
           }
         }
       }, options)
@@ -68,8 +68,8 @@ export const make = (link: Link): Effect.Effect<Runner> =>
         send: (client) => client.time(),
         receive: (raw: unknown, sentAt) => {
           const time = decodeTime()(raw)
-          if (Either.isLeft(time)) return unreadable(operation, "TIME", raw)
-          const [seconds, micros] = time.right
+          if (Result.isFailure(time)) return unreadable(operation, "TIME", raw)
+          const [seconds, micros] = time.success
           serverClock.learn(seconds * 1000 + Math.floor(micros / 1000), sentAt, monotonic(clock))
           return Effect.void
         }

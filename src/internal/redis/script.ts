@@ -2,8 +2,8 @@
  * A Lua script as a typed value: what goes in, how that becomes keys and arguments, and the Schema of what comes back.
  * And the pieces that the scripts share.
  */
-import * as Either from "effect/Either"
-import * as ParseResult from "effect/ParseResult"
+import * as Edition from "#edition"
+import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
 import { createHash } from "node:crypto"
 import { lazy } from "../lazy.js"
@@ -14,23 +14,6 @@ import { prelude } from "./settleLua.js"
 export type LockKeys = readonly [fence: string, state: string, held: string, queue: string, alive: string]
 
 /**
- * A whole number, as an integer or in digits: those of a fence travel as text (R1), and a client with `stringNumbers` has
- * all of them as text. Decoded in one step: each reply has several.
- *
- * @internal
- */
-export const Whole: Schema.Schema<number> = Schema.declare([], {
-  decode: () => (input, _, ast) => {
-    const number = toWhole(input)
-    return number === undefined
-      ? ParseResult.fail(new ParseResult.Type(ast, input, "a whole number"))
-      : ParseResult.succeed(number)
-  },
-  encode: () => (input, _, ast) =>
-    typeof input === "number" ? ParseResult.succeed(input) : ParseResult.fail(new ParseResult.Type(ast, input))
-})
-
-/**
  * What `Whole` decodes, by hand.
  *
  * @internal
@@ -39,6 +22,14 @@ export const toWhole = (input: unknown): number | undefined => {
   const number = typeof input === "string" && /^-?\d+$/.test(input) ? Number(input) : input
   return typeof number === "number" && Number.isSafeInteger(number) ? number : undefined
 }
+
+/**
+ * A whole number, as an integer or in digits: those of a fence travel as text (R1), and a client with `stringNumbers` has
+ * all of them as text. Decoded in one step: each reply has several.
+ *
+ * @internal
+ */
+export const Whole = Edition.readBy("a whole number", toWhole)
 
 /** @internal */
 export const isEmpty = (input: unknown): boolean => Array.isArray(input) && input.length === 0
@@ -56,12 +47,12 @@ export const Unsettled = () => Schema.Array(Whole)
  * @internal
  */
 export const ItemAnswer = () =>
-  Schema.Union(
-    Schema.Tuple(Schema.Literal("gone")),
-    Schema.Tuple(Schema.Literal("held"), Whole, Whole),
-    Schema.Tuple(Schema.Literal("waiting"), Whole, Whole, Whole, Whole, Whole, Schema.String),
-    Schema.Tuple(Schema.Literal("failed"), Schema.String)
-  )
+  Schema.Union([
+    Schema.Tuple([Schema.Literal("gone")]),
+    Schema.Tuple([Schema.Literal("held"), Whole, Whole]),
+    Schema.Tuple([Schema.Literal("waiting"), Whole, Whole, Whole, Whole, Whole, Schema.String]),
+    Schema.Tuple([Schema.Literal("failed"), Schema.String])
+  ])
 
 /**
  * Not by `flat`: for one lock it takes longer than any other step of a command.
@@ -84,7 +75,8 @@ export interface Script<in In, out Reply> {
   readonly sha: string
   readonly keys: (input: In) => Array<string>
   readonly args: (input: In) => Array<string | number>
-  readonly decode: (reply: unknown) => Either.Either<Reply, ParseResult.ParseError>
+  /** Fails with why it is no reply of this script. */
+  readonly decode: (reply: unknown) => Result.Result<Reply, unknown>
 }
 
 /** @internal */
@@ -97,7 +89,7 @@ export const script = <In, Reply, Encoded>(options: {
   readonly lua: string
   readonly keys: (input: In) => Array<string>
   readonly args: (input: In) => Array<string | number>
-  readonly reply: () => Schema.Schema<Reply, Encoded>
+  readonly reply: () => Edition.Codec<Reply, Encoded>
   /**
    * Reads the most frequent replies by hand, exactly as `reply` would; or says `undefined`. A Schema that is walked twice a
    * cycle by code that is not hot otherwise is a tenth of the cycle.
@@ -106,7 +98,7 @@ export const script = <In, Reply, Encoded>(options: {
 }): Script<In, Reply> => {
   const lua = [header, options.shortcut ?? "", options.prelude ?? prelude, options.lua].join("\n")
   const sha = lazy(() => createHash("sha1").update(lua).digest("hex"))
-  const decode = lazy(() => Schema.decodeUnknownEither(options.reply()))
+  const decode = lazy(() => Schema.decodeUnknownResult(options.reply()))
   const { usual } = options
   return {
     name: options.name,
@@ -118,7 +110,7 @@ export const script = <In, Reply, Encoded>(options: {
     args: options.args,
     decode: (reply) => {
       const read = usual && Array.isArray(reply) ? usual(reply) : undefined
-      return read === undefined ? decode()(reply) : Either.right(read)
+      return read === undefined ? decode()(reply) : Result.succeed(read)
     }
   }
 }

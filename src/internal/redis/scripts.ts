@@ -6,7 +6,7 @@ import * as Schema from "effect/Schema"
 import { flag, flatKeys, isEmpty, ItemAnswer, script, toWhole, Unsettled, Whole } from "./script.js"
 import type { LockKeys } from "./script.js"
 
-const RefreshReply = () => Schema.Tuple(Whole, Unsettled(), Schema.Array(ItemAnswer()))
+const RefreshReply = () => Schema.Tuple([Whole, Unsettled(), Schema.Array(ItemAnswer())])
 type RefreshReply = ReturnType<typeof RefreshReply>["Type"]
 
 /** Everything is held still. */
@@ -113,7 +113,7 @@ export interface RefreshInput {
   }>
 }
 
-const LeaveReply = () => Schema.Tuple(Whole, Unsettled(), Schema.Array(Schema.String))
+const LeaveReply = () => Schema.Tuple([Whole, Unsettled(), Schema.Array(Schema.String)])
 type LeaveReply = ReturnType<typeof LeaveReply>["Type"]
 
 /** Nothing failed, and all were holders. */

@@ -82,7 +82,7 @@ class RedisStore implements Stores {
       this.asking.add(request.token)
       return this.runner.synchronized()
         ? this.acquireOnce(request, true)
-        : Effect.zipRight(this.runner.synchronize("acquire"), this.acquireUnlessLeft(request, true))
+        : Effect.andThen(this.runner.synchronize("acquire"), this.acquireUnlessLeft(request, true))
     })
 
   /** For a second step (R47). A service that closes leaves, and does not wait for its acquires. */

@@ -7,11 +7,13 @@
  * reads the inbox, after the acknowledgement (R25). A refused SUBSCRIBE is tried again with back-off and harms nothing.
  * The driver's own re-subscribing is not used: it may reject unhandled.
  */
+import * as Edition from "#edition"
 import type * as Clock from "effect/Clock"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Mailbox from "effect/Mailbox"
+import * as Latch from "effect/Latch"
 import * as Option from "effect/Option"
+import * as Queue from "effect/Queue"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type { BackendError } from "../../DlockError.js"
@@ -31,10 +33,7 @@ const suspectAfterRoundTrips = 3
 
 const unsubscribeWithin = "1 second"
 
-const backOff = Schedule.exponential("100 millis").pipe(
-  Schedule.union(Schedule.spaced("5 seconds")),
-  Schedule.jittered
-)
+const backOff = Schedule.jittered(Schedule.min([Schedule.exponential("100 millis"), Schedule.spaced("5 seconds")]))
 
 export const make = (options: {
   readonly connection: Connection
@@ -44,9 +43,16 @@ export const make = (options: {
   Effect.gen(function*() {
     const { channel, connection, commandTimeout } = options
     const link = yield* Link.make(connection, commandTimeout)
-    const inbox = yield* Effect.acquireRelease(Mailbox.make<InboxEvent>(), (mailbox) => mailbox.shutdown)
-    const flightInbox = yield* Effect.acquireRelease(Mailbox.make<FlightEvent>(), (mailbox) => mailbox.shutdown)
-    const subscriber = new Subscriber(connection.client, channel, link, inbox, flightInbox, yield* Effect.clock)
+    const inbox = yield* Effect.acquireRelease(Queue.make<InboxEvent>(), Queue.shutdown)
+    const flightInbox = yield* Effect.acquireRelease(Queue.make<FlightEvent>(), Queue.shutdown)
+    const subscriber = new Subscriber(
+      connection.client,
+      channel,
+      link,
+      inbox,
+      flightInbox,
+      yield* Effect.clockWith(Effect.succeed)
+    )
     const { onClose, onMessage, onReady } = subscriber
     yield* Listeners.listen(connection.client, { message: onMessage, ready: onReady, close: onClose })
     yield* subscriber.keepSubscribed.pipe(
@@ -72,14 +78,14 @@ export class Subscriber {
   readyAt = -Infinity
   /** About the longest round trip seen on this connection lately. */
   roundTripMillis = 0
-  readonly closed = Effect.unsafeMakeLatch(false)
+  readonly closed = Latch.makeUnsafe(false)
 
   constructor(
     readonly client: Client,
     readonly channel: string,
     readonly link: Link.Link,
-    readonly inbox: Mailbox.Mailbox<InboxEvent>,
-    readonly flightInbox: Mailbox.Mailbox<FlightEvent>,
+    readonly inbox: Queue.Queue<InboxEvent>,
+    readonly flightInbox: Queue.Queue<FlightEvent>,
     readonly clock: Clock.Clock
   ) {}
 
@@ -90,17 +96,17 @@ export class Subscriber {
   become(state: typeof this.state): void {
     if (this.state === state) return
     this.state = state
-    this.inbox.unsafeOffer({ _tag: state })
-    this.flightInbox.unsafeOffer({ _tag: state })
+    Queue.offerUnsafe(this.inbox, { _tag: state })
+    Queue.offerUnsafe(this.flightInbox, { _tag: state })
   }
 
   readonly onMessage = (channel: string, payload: string): void => {
     if (channel !== this.channel) return
     const events = Wire.decode(payload)
-    if (Option.isNone(events)) return Telemetry.malformedMessages.unsafeUpdate(1, [])
+    if (Option.isNone(events)) return Edition.count(Telemetry.malformedMessages)
     for (const event of events.value) {
-      if (Wire.isFlight(event)) this.flightInbox.unsafeOffer(event)
-      else this.inbox.unsafeOffer(event)
+      if (Wire.isFlight(event)) Queue.offerUnsafe(this.flightInbox, event)
+      else Queue.offerUnsafe(this.inbox, event)
     }
   }
 
@@ -111,17 +117,18 @@ export class Subscriber {
 
   readonly onClose = (): void => {
     this.become("Unsubscribed")
-    this.closed.unsafeOpen()
+    Latch.openUnsafe(this.closed)
   }
 
   /** Says how long the server takes to answer. A command that comes before the connection is ready is sent then. */
   measured<A>(operation: string, send: (client: Client) => Promise<A>): Effect.Effect<A, BackendError> {
     return Effect.suspend(() => {
       const calledAt = this.now()
-      return Effect.tap(this.link.run(operation, send), () => {
+      return Effect.map(this.link.run(operation, send), (reply) => {
         const millis = this.now() - Math.max(calledAt, this.readyAt)
         // One that was slow is soon forgotten, and a single fast one proves little.
         this.roundTripMillis = Math.max(millis, 0.75 * this.roundTripMillis)
+        return reply
       })
     })
   }
@@ -153,7 +160,7 @@ export class Subscriber {
       this.refused = false
       // It may have closed since it was sent. Then the subscription is gone with it, and the loop goes round at once.
       if (epoch !== this.link.epoch()) return Effect.void
-      this.closed.unsafeClose()
+      Latch.closeUnsafe(this.closed)
       this.subscribedIn = epoch
       this.become("Subscribed")
       return this.closed.await
@@ -177,7 +184,7 @@ export class Subscriber {
     )
     const suspect = Effect.sync(() => becomeIf("Unsubscribed")).pipe(
       Effect.delay(Duration.millis(Math.max(suspectAfterMillis, suspectAfterRoundTrips * this.roundTripMillis))),
-      Effect.zipRight(Effect.never)
+      Effect.andThen(Effect.never)
     )
     return Effect.raceFirst(ping, Effect.interruptible(suspect))
   })

@@ -18,18 +18,18 @@ export type LeaseMessage = Exclude<InboxEvent, { readonly _tag: "Subscribed" | "
 export type FlightMessage = Exclude<FlightEvent, { readonly _tag: "Subscribed" | "Unsubscribed" }>
 
 const Events = () => {
-  const Digits = Schema.NumberFromString.pipe(Schema.int())
-  return Schema.Array(Schema.Union(
-    Schema.Tuple(Schema.Literal("granted", "revoked", "asked", "overlimit"), Schema.String, Digits),
-    Schema.Tuple(Schema.Literal("stored"), Schema.String, Digits),
-    Schema.Tuple(Schema.Literal("moved", "refused"), Schema.String)
-  ))
+  const Digits = Schema.NumberFromString.pipe(Schema.check(Schema.isInt()))
+  return Schema.Array(Schema.Union([
+    Schema.Tuple([Schema.Literals(["granted", "revoked", "asked", "overlimit"]), Schema.String, Digits]),
+    Schema.Tuple([Schema.Literal("stored"), Schema.String, Digits]),
+    Schema.Tuple([Schema.Literals(["moved", "refused"]), Schema.String])
+  ]))
 }
 
 type Event = ReturnType<typeof Events>["Type"][number]
 
 const decodeMessage = lazy(() =>
-  Schema.decodeUnknownOption(Schema.parseJson(Schema.Struct({ v: Schema.Literal(1), events: Events() })))
+  Schema.decodeUnknownOption(Schema.fromJsonString(Schema.Struct({ v: Schema.Literal(1), events: Events() })))
 )
 
 /** One grant, which is what nearly all messages say. Nothing else is read by hand. */

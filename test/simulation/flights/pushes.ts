@@ -1,7 +1,9 @@
 /** What those who push do: one of them produces the outcome outside, the others have their callbacks called with it. */
+import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
 import type * as Dlock from "../../../src/Dlock.js"
 import type { Flights } from "../../../src/internal/engine/flights.js"
 import type { Process } from "../process.js"
@@ -28,7 +30,7 @@ export const push = (
     Effect.sync(() => {
       judge.onSettled(asker)
       if (Exit.isSuccess(exit)) return judge.onTold(asker, exit.value.run, 0)
-      const error: any = exit.cause._tag === "Fail" ? exit.cause.error : undefined
+      const error: any = Option.getOrUndefined(Cause.findErrorOption(exit.cause))
       world.count(`pushes told ${error?._tag} ${error?.reason}`)
       const isFine = error?._tag === "BackendError" ||
         (error?._tag === "FanoutError" && ["Abandoned", "Refused"].includes(error.reason))
@@ -44,8 +46,8 @@ export const push = (
       return complete(Exit.succeed({ run: `run ${run.name}` }))
     })
   })
-  return Effect.scoped(lead).pipe(
-    Effect.catchAll(({ _tag, reason }) =>
+  const attempt = Effect.scoped(lead).pipe(
+    Effect.catch(({ _tag, reason }) =>
       Effect.sync(() => {
         world.count(`pushes that listen, or not: ${_tag} ${reason}`)
         // Nothing was registered.
@@ -53,7 +55,7 @@ export const push = (
         else if (reason !== "Held") world.violate("a push leads, listens or fails", `${process.name}: ${reason}`)
       })
     ),
-    Effect.when(() => !flights.closed),
     Effect.asVoid
   )
+  return Effect.suspend(() => flights.closed ? Effect.void : attempt)
 }

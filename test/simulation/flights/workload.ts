@@ -1,4 +1,5 @@
 /** What those who fan out do: at random, over one or two ids, until the world closes. */
+import * as Cause from "effect/Cause"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -37,7 +38,7 @@ export const habitsOf = (random: Random): FlightHabits => ({
 /** How much later than promised a caller may hear: late timers, and what waits behind them. */
 const slackMillis = 400
 /** As Effect.never, without its timer of the host. */
-const endless = Effect.async<never>(() => {})
+const endless = Effect.callback<never>(() => {})
 /** More than what is sent unasked. */
 const large = "x".repeat(66_000)
 
@@ -56,8 +57,8 @@ export class FlightCaller {
   readonly program: Effect.Effect<void> = Effect.suspend(() => {
     if (this.world.isClosing || this.flights.closed) return Effect.void
     return this.sleep(this.habits.idleMillis).pipe(
-      Effect.zipRight(Effect.suspend(() => this.once)),
-      Effect.zipRight(this.program)
+      Effect.andThen(Effect.suspend(() => this.once)),
+      Effect.andThen(this.program)
     )
   })
 
@@ -99,8 +100,7 @@ export class FlightCaller {
   private toldOf(exit: Exit.Exit<Option.Option<Said>, unknown>, runsAlone: boolean): string | undefined {
     const { member: { process }, world } = this
     if (Exit.isSuccess(exit)) return Option.getOrUndefined(exit.value)?.run
-    const cause: any = exit.cause
-    const error: any = cause._tag === "Fail" ? cause.error : cause._tag === "Die" ? cause.defect : undefined
+    const error: any = Cause.squash(exit.cause)
     const text = String(error?.run ?? error?.message)
     if (/run \d+/.test(text)) return text
     world.log(process.name, () => `is told ${error?._tag} ${error?.reason}`)
@@ -133,7 +133,7 @@ export class FlightCaller {
         : way === "defect"
         ? Effect.die(new Error(name.run))
         : Effect.succeed(way === "large" ? { ...name, pad: large } : name)
-      return Effect.ensuring(Effect.zipRight(slowly, end), Effect.sync(() => world.flights.onEnd(run)))
+      return Effect.ensuring(Effect.andThen(slowly, end), Effect.sync(() => world.flights.onEnd(run)))
     })
   }
 }

@@ -1,7 +1,7 @@
 /** What becomes of flights when the server's clock goes back. */
+import * as TestEdition from "#test-edition"
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import * as TestClock from "effect/TestClock"
 import { inject } from "vitest"
 import * as Memory from "../../../src/internal/memory/store.js"
 import { flightKeysOf, openClient, redis } from "../backends.js"
@@ -11,19 +11,19 @@ const long = 60_000
 const url = inject("redisUrl")
 
 describe("an outcome that is kept and lies in the future, as the server's clock went back, is not young", () => {
-  it.scoped("memory", () =>
+  it.effect("memory", () =>
     Effect.gen(function*() {
-      const server = yield* Memory.makeServer()
+      let now = 10 * long
+      const server = yield* TestEdition.byClock(() => now)(Memory.makeServer())
       const a = new Client({ store: yield* server.connect("a"), deafen: Effect.void }, "id")
-      yield* TestClock.setTime(10 * long)
       leads(yield* a.join("A", { keep: long }))
       yield* a.finish("A", "x", { keep: long })
       assert.deepStrictEqual(yield* a.join("B", { keep: long }), { _tag: "Kept", payload: "x" })
-      yield* TestClock.setTime(10 * long - 1)
+      now--
       leads(yield* a.join("C", { keep: long }))
     }))
 
-  it.scopedLive("Redis", () =>
+  it.live("Redis", () =>
     Effect.gen(function*() {
       const { a, id } = yield* worldOf(redis(url))
       const client = yield* openClient(url)

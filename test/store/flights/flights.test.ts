@@ -1,13 +1,13 @@
 import { it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import * as TestClock from "effect/TestClock"
+import * as TestClock from "effect/testing/TestClock"
 import { inject } from "vitest"
 import { memory, redis } from "../backends.js"
 import { patiently } from "../world.js"
 import { suite } from "./suite.js"
 
 suite("memory", memory, {
-  theorem: (name, body) => it.scoped(name, body),
+  theorem: (name, body) => it.effect(name, body),
   elapse: (millis) => TestClock.adjust(millis)
 })
 

@@ -1,7 +1,7 @@
 /** As test/store/halfDone.test.ts, for flights: scripts that stop at any of their calls, and keys that Redis evicts. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import * as FastCheck from "effect/FastCheck"
+import * as FastCheck from "fast-check"
 import type { Redis } from "ioredis"
 import { randomUUID } from "node:crypto"
 import { inject } from "vitest"
@@ -158,7 +158,7 @@ class Walk extends Stage {
 }
 
 describe("a script for flights that stops half-way, at any of its calls, and a key that is evicted", () => {
-  it.scopedLive(
+  it.live(
     "R44: nobody is told more than the keys bear out, one leads at a time, and in the end the next who comes leads",
     () =>
       Effect.gen(function*() {

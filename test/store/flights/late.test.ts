@@ -1,8 +1,8 @@
 /** A join whose answer is "late", while its callers leave. The server answers when the test says so. */
 import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import * as Either from "effect/Either"
 import * as Fiber from "effect/Fiber"
+import * as Result from "effect/Result"
 import { RedisFlightStore } from "../../../src/internal/redis/flightStore.js"
 import type { Runner } from "../../../src/internal/redis/runner.js"
 import type { Subscriber } from "../../../src/internal/redis/subscriber.js"
@@ -17,8 +17,8 @@ const setup = () => {
   const sent: Array<Sent> = []
   const runner: Runner = {
     run: (script, _input, read) =>
-      Effect.async((resume) => {
-        sent.push({ name: script.name, reply: (raw) => resume(read(Either.getOrThrow(script.decode(raw)))) })
+      Effect.callback((resume) => {
+        sent.push({ name: script.name, reply: (raw) => resume(read(Result.getOrThrow(script.decode(raw)))) })
       }),
     synchronized: () => true,
     synchronize: () => Effect.void,
@@ -35,10 +35,10 @@ const request = { id: "id", token: "A", gaveUp: undefined, ttlMillis: 1_000, kee
 it.effect("a late join is sent once more", () =>
   Effect.gen(function*() {
     const { sent, store } = setup()
-    const joined = yield* Effect.fork(Effect.flip(store.join(request)))
-    yield* Effect.yieldNow()
+    const joined = yield* Effect.forkChild(Effect.flip(store.join(request)))
+    yield* Effect.yieldNow
     sent[0]?.reply(["1", "late"])
-    yield* Effect.yieldNow()
+    yield* Effect.yieldNow
     sent[1]?.reply(["1", "late"])
     assert.strictEqual((yield* Fiber.join(joined)).reason, "Timeout")
     assert.deepStrictEqual(sent.map(({ name }) => name), ["join", "join"])
@@ -47,9 +47,9 @@ it.effect("a late join is sent once more", () =>
 it.effect("R15: but not when it has been left meanwhile, as it would come back and lead for nobody", () =>
   Effect.gen(function*() {
     const { sent, store } = setup()
-    const joined = yield* Effect.fork(Effect.flip(store.join(request)))
-    yield* Effect.fork(store.leave({ id: "id", token: "A" }))
-    yield* Effect.yieldNow()
+    const joined = yield* Effect.forkChild(Effect.flip(store.join(request)))
+    yield* Effect.forkChild(store.leave({ id: "id", token: "A" }))
+    yield* Effect.yieldNow
     sent[0]?.reply(["1", "late"])
     yield* Fiber.join(joined)
     assert.deepStrictEqual(sent.map(({ name }) => name), ["join", "leaveFlight"])

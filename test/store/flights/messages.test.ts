@@ -15,7 +15,7 @@ const world = Effect.gen(function*() {
   return yield* worldOf(redis(url))
 })
 
-it.scopedLive("a payload arrives as it is, whatever is in it, or is said to be stored", () =>
+it.live("a payload arrives as it is, whatever is in it, or is said to be stored", () =>
   Effect.gen(function*() {
     const { a, b, id } = yield* world
     const half = 32_768

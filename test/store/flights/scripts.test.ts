@@ -38,7 +38,7 @@ const world = Effect.gen(function*() {
   return { a, b, client, id, keys, now, join, timedJoin, left, ttls }
 })
 
-it.scopedLive("a leave that is the first that a process asks keeps its mark for commandTimeout, by the server's clock", () =>
+it.live("a leave that is the first that a process asks keeps its mark for commandTimeout, by the server's clock", () =>
   Effect.gen(function*() {
     const { id, ttls } = yield* world
     const { store } = yield* connectRedis(url, { silent: true })
@@ -48,7 +48,7 @@ it.scopedLive("a leave that is the first that a process asks keeps its mark for 
   }))
 
 describe("a join of a flight", () => {
-  it.scopedLive("that arrives in the very millisecond of its notAfter creates nothing: its mark is over then (R3, R36)", () =>
+  it.live("that arrives in the very millisecond of its notAfter creates nothing: its mark is over then (R3, R36)", () =>
     Effect.gen(function*() {
       const { now, timedJoin } = yield* world
       // Until one does arrive then. A round trip takes a part of a millisecond.
@@ -60,14 +60,14 @@ describe("a join of a flight", () => {
       }
     }))
 
-  it.scopedLive("that arrives after its notAfter creates nothing (R3)", () =>
+  it.live("that arrives after its notAfter creates nothing (R3)", () =>
     Effect.gen(function*() {
       const { join, left, now } = yield* world
       assert.strictEqual(yield* join("A", (yield* now) - 1), "late")
       assert.deepStrictEqual(yield* left, [])
     }))
 
-  it.scopedLive("whose late copy comes after its flight was finished, left, or taken over does nothing (R36)", () =>
+  it.live("whose late copy comes after its flight was finished, left, or taken over does nothing (R36)", () =>
     Effect.gen(function*() {
       const { b, client, join, keys, left, now } = yield* world
       const notAfter = (yield* now) + 30_000
@@ -86,7 +86,7 @@ describe("a join of a flight", () => {
       assert.isAbove((yield* left).length, 0)
     }))
 
-  it.scopedLive("of a follower whose liveness is over does not come back as a ghost", () =>
+  it.live("of a follower whose liveness is over does not come back as a ghost", () =>
     Effect.gen(function*() {
       const { a, join, now } = yield* world
       const notAfter = (yield* now) + 30_000
@@ -100,7 +100,7 @@ describe("a join of a flight", () => {
 })
 
 describe("the keys of a flight", () => {
-  it.scopedLive("are the four of it, in one slot, each with an expiry up to its latest deadline (R21)", () =>
+  it.live("are the four of it, in one slot, each with an expiry up to its latest deadline (R21)", () =>
     Effect.gen(function*() {
       const { a, b, keys, left, ttls } = yield* world
       leads(yield* a.join("A", { ttl: 10_000 }))
@@ -119,7 +119,7 @@ describe("the keys of a flight", () => {
       assert.sameMembers(yield* left, keys.filter((key) => !key.endsWith(":followers")))
     }))
 
-  it.scopedLive("of a leader stay for a ttl after its lease, and then nothing is left", () =>
+  it.live("of a leader stay for a ttl after its lease, and then nothing is left", () =>
     Effect.gen(function*() {
       const { join, left, now, ttls } = yield* world
       assert.strictEqual(yield* join("A", (yield* now) + 90, { ttlMillis: 100 }), "leads")
@@ -128,7 +128,7 @@ describe("the keys of a flight", () => {
       assert.deepStrictEqual(yield* left, [])
     }))
 
-  it.scopedLive("are gone when the last outcome is", () =>
+  it.live("are gone when the last outcome is", () =>
     Effect.gen(function*() {
       const { a, b, client, left } = yield* world
       yield* loadScripts(client)
@@ -142,7 +142,7 @@ describe("the keys of a flight", () => {
 })
 
 describe("a Redis that refuses", () => {
-  it.scopedLive("one flight of a batch fails it alone, untouched (R8)", () =>
+  it.live("one flight of a batch fails it alone, untouched (R8)", () =>
     Effect.gen(function*() {
       const { a, client, id, keys } = yield* world
       leads(yield* a.join("A"))
@@ -156,7 +156,7 @@ describe("a Redis that refuses", () => {
       assert.strictEqual(yield* Effect.promise(() => client.get(keys[3])), "somebody else's")
     }))
 
-  it.scopedLive("an outcome lets the flight be refused: its followers are told, and it is free (R38)", () =>
+  it.live("an outcome lets the flight be refused: its followers are told, and it is free (R38)", () =>
     Effect.gen(function*() {
       const { a, b, client, keys } = yield* world
       leads(yield* a.join("A"))
@@ -173,7 +173,7 @@ describe("a Redis that refuses", () => {
       leads(yield* b.join("B2"))
     }))
 
-  it.scopedLive("an outcome forgets dead followers with the rest of the flight", () =>
+  it.live("an outcome forgets dead followers with the rest of the flight", () =>
     Effect.gen(function*() {
       const { a, b, client, keys } = yield* world
       leads(yield* a.join("A"))
@@ -183,7 +183,7 @@ describe("a Redis that refuses", () => {
       assert.strictEqual(yield* Effect.promise(() => client.hlen(keys[0])), 0)
     }))
 
-  it.scopedLive("memory refuses a new flight, and lets those under way be renewed, taken over and finished", () =>
+  it.live("memory refuses a new flight, and lets those under way be renewed, taken over and finished", () =>
     Effect.gen(function*() {
       const { url } = yield* ownServer
       const admin = yield* openClient(url)
@@ -200,13 +200,13 @@ describe("a Redis that refuses", () => {
 })
 
 describe("a server that does not know the scripts", () => {
-  it.scopedLive("is told each once (NOSCRIPT)", () =>
+  it.live("is told each once (NOSCRIPT)", () =>
     Effect.gen(function*() {
       const { url } = yield* ownServer
       const process = yield* connectRedis(url)
       const a = new Client(process, "id")
       const afterFlush = <A, E>(call: Effect.Effect<A, E>) =>
-        Effect.zipRight(Effect.promise(() => process.client.script("FLUSH")), call)
+        Effect.andThen(Effect.promise(() => process.client.script("FLUSH")), call)
       leads(yield* afterFlush(a.join("A")))
       leads(yield* afterFlush(a.refresh("A")))
       follows(yield* a.join("B"))

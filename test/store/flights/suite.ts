@@ -1,4 +1,5 @@
 /** The contract of the flight port (src/internal/flightStore.ts) as theorems. A backend that passes them can carry it. */
+import * as Edition from "#edition"
 import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import type { Backend } from "../world.js"
@@ -342,8 +343,7 @@ export const suite = (name: string, make: Backend["make"], { elapse, theorem }: 
           yield* a.join("A")
           yield* b.join("B")
           yield* a.finish("A", "x")
-          const clock = yield* Effect.clock
-          const now = Number(clock.unsafeCurrentTimeNanos()) / 1e6
+          const now = Edition.monotonicMillis(yield* Effect.clockWith(Effect.succeed))
           const answer = yield* b.refresh("B")
           assert(answer._tag === "Outcome")
           assert.isAtMost(answer.finishedAt, b.store.serverMillisAtMost(now))

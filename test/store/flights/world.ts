@@ -1,7 +1,7 @@
 /** A short language for asking the flight port. A test has three processes `a`, `b` and `c` of one server, and an id. */
 import { assert } from "@effect/vitest"
-import * as Chunk from "effect/Chunk"
 import * as Effect from "effect/Effect"
+import * as Queue from "effect/Queue"
 import { randomUUID } from "node:crypto"
 import type { Answer, FlightEvent, FlightStore, JoinAnswer } from "../../../src/internal/flightStore.js"
 import type { Backend, Process } from "../world.js"
@@ -53,8 +53,8 @@ export class Client {
   get events(): Effect.Effect<ReadonlyArray<FlightEvent>> {
     const isMessage = ({ _tag }: FlightEvent) => _tag !== "Subscribed" && _tag !== "Unsubscribed"
     return this.store.probe.pipe(
-      Effect.zipRight(this.store.inbox.clear),
-      Effect.map((events) => Chunk.toReadonlyArray(events).filter(isMessage))
+      Effect.andThen(Queue.clear(this.store.inbox)),
+      Effect.map((events) => events.filter(isMessage))
     )
   }
 }

@@ -1,7 +1,7 @@
 /** The Redis in memory answers, and leaves behind, what a real one does: commands, and the scripts as they are shipped. */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import * as FastCheck from "effect/FastCheck"
+import * as FastCheck from "fast-check"
 import { redisWith } from "../redisServer.js"
 import { commands } from "./commands.js"
 import { openClient, own, roughly, same, shown, toText } from "./real.js"
@@ -59,7 +59,7 @@ describe("the Redis in memory", () => {
     assert.sameMembers([...tried, ...others], Object.keys(commands))
   })
 
-  it.scopedLive(
+  it.live(
     "answers random commands of a script as a real one, and has the same data in the end",
     () =>
       Effect.gen(function*() {
@@ -113,7 +113,7 @@ describe("the Redis in memory", () => {
     assert.deepStrictEqual(redis.call("EXISTS", "b"), 0)
   })
 
-  it.scopedLive("lets Lua see what a real one does: numbers, nil, errors, and what there is", () =>
+  it.live("lets Lua see what a real one does: numbers, nil, errors, and what there is", () =>
     Effect.gen(function*() {
       const client = yield* openClient((yield* redisWith()).url)
       const programs = [

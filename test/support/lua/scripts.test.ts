@@ -4,7 +4,7 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import * as FastCheck from "effect/FastCheck"
+import * as FastCheck from "fast-check"
 import type { Redis as Client } from "ioredis"
 import * as Acquire from "../../../src/internal/redis/acquire.js"
 import type { FlightKeys } from "../../../src/internal/redis/flights.js"
@@ -272,7 +272,7 @@ class Trace {
 }
 
 describe("the shipped scripts on the Redis in memory", () => {
-  it.scopedLive(
+  it.live(
     "answer, tell and leave behind what they do on a real one, also when they stop half-way",
     () =>
       Effect.gen(function*() {

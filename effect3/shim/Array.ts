@@ -1,0 +1,2 @@
+export * from "effect3/Array"
+export { isNonEmptyArray as isArrayNonEmpty } from "effect3/Array"

@@ -1,0 +1,1 @@
+export { encodeHex as encode } from "effect3/Encoding"

@@ -1,0 +1,2 @@
+/** Only tests need it. */
+export * from "@effect/platform/HttpApp"
