@@ -1,4 +1,5 @@
 /** effect-dlock, from its sources. */
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as ManagedRuntime from "effect/ManagedRuntime"
@@ -87,4 +88,35 @@ export const oursByPromise: Contender = {
       }
     }
   }
+}
+
+export const oursByFork: Contender = {
+  name: "effect-dlock, runFork each",
+  options: "the same with one `runFork` an operation",
+  open: async (url) => {
+    counted(Redis)
+    const runtime = await service(url)
+    return {
+      cycle: async ({ body, keys, times }) => {
+        await Promise.all(keys.map((key) => {
+          const once = Effect.scoped(Effect.map(Dlock.once(key), body))
+          return new Promise<void>((resolve, reject) => {
+            const again = (left: number): void =>
+              void runtime.runFork(once).addObserver((exit) => {
+                if (Exit.isFailure(exit)) reject(Cause.squash(exit.cause))
+                else if (left > 1) again(left - 1)
+                else resolve()
+              })
+            again(times)
+          })
+        }))
+      }
+    }
+  }
+}
+
+export const oursByForkOnEffect3: Contender = {
+  ...oursByFork,
+  name: "effect-dlock on Effect 3, runFork each",
+  edition: 3
 }

@@ -35,8 +35,15 @@ const share = (what: string, atLeast: number, by: Target["by"] = "ours"): Target
 })
 
 /** What Effect 4 wins, and what is left to win on it. */
-const editions = (ofEffect3: number): ReadonlyArray<Target> => [
+const editions = (ofEffect3: number, byFork: number): ReadonlyArray<Target> => [
   { figure: "speed", of: "oursOnEffect3", by: "ours", what: "of the same on Effect 3", atLeast: ofEffect3 },
+  {
+    figure: "speed",
+    of: "oursByForkOnEffect3",
+    by: "oursByFork",
+    what: "of the same on Effect 3, with one runFork an operation",
+    atLeast: byFork
+  },
   { figure: "speed", of: "protocolFibers", by: "ours", what: "of its own scripts in plain fibers", atLeast: 0.9 }
 ]
 
@@ -51,11 +58,12 @@ const made = [
   "protocol",
   "protocolFibers"
 ] as const
+const forked = ["oursByFork", "oursByForkOnEffect3"] as const
 const peers = ["redisSemaphore", "redlock", "redlockUniversal", "effectDistributedLock", "dlock12"] as const
 
 export const oneAfterTheOther = (quick: boolean): Scenario => ({
   title: "A free lock, acquired and released, one after the other",
-  contenders: playing(quick, [...made, "tokenList", "luaQueue", ...peers]),
+  contenders: playing(quick, [...made, ...forked, "tokenList", "luaQueue", ...peers]),
   rounds: quick ? 2 : 11,
   // Fewer are a burst that may stay on one core with the server: three times as fast for two bare commands, or not.
   play: cycles(1, 2_000, quick ? 1_000 : 20_000),
@@ -64,17 +72,17 @@ export const oneAfterTheOther = (quick: boolean): Scenario => ({
     share("of raw, inside one Effect program", 0.9),
     share("of raw, with one runPromise an operation", 0.8, "oursByPromise"),
     { figure: "commands", what: "commands an operation", atMost: 2 },
-    ...editions(1.25)
+    ...editions(1.25, 1.25)
   ]
 })
 
 export const atOnce = (count: number, quick: boolean): Scenario => ({
   title: `${count} free locks at once, each on a key of its own`,
-  contenders: playing(quick, [...made, "rawPipelined", "tokenList", "luaQueue", ...peers]),
+  contenders: playing(quick, [...made, ...forked, "rawPipelined", "tokenList", "luaQueue", ...peers]),
   rounds: quick ? 2 : 7,
   play: cycles(count, quick ? 2_000 : 6_000, quick ? 2_000 : 30_000),
   columns,
-  targets: [share("of raw, inside one Effect program", 1), ...editions(1.6)]
+  targets: [share("of raw, inside one Effect program", 1), ...editions(1.6, 1.35)]
 })
 
 export const several = (quick: boolean): Scenario => ({
