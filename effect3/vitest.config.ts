@@ -12,7 +12,9 @@ const ioredis5 = process.env["IOREDIS"] === "5"
 const core = [
   "test/dlock/**/*.test.ts",
   "test/fanout/**/*.test.ts",
-  "test/store/**/*.test.ts",
+  // The contract of the store ports, on memory and on Redis.
+  "test/store/{memory,redis}.test.ts",
+  "test/store/flights/flights.test.ts",
   "test/http/**/*.test.ts"
 ]
 const timed = ["test/faults/**/*.test.ts", "test/cost/**/*.test.ts"]
