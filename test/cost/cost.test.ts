@@ -4,7 +4,9 @@ import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as ManagedRuntime from "effect/ManagedRuntime"
 import { Redis } from "ioredis"
+import { Socket } from "node:net"
 import { setTimeout as sleep } from "node:timers/promises"
+import { vi } from "vitest"
 import type { Singleton } from "../../src/index.js"
 import { Dlock } from "../../src/index.js"
 import type { RedisServer } from "../support/redisServer.js"
@@ -67,6 +69,27 @@ describe("a free lock", () => {
         assert.deepStrictEqual(asked, { acquire: 100, leave: 100 })
       }))
   }
+})
+
+describe("64 fibers that take free locks at once, each again and again", () => {
+  it("send many commands in a write", () =>
+    withServices(1, async ([service]) => {
+      const cycles = Effect.forEach(times(64), (_, i) =>
+        Effect.repeat(Effect.scoped(Dlock.once(`free ${i}`)), { times: 49 }), {
+        concurrency: "unbounded",
+        discard: true
+      })
+      await service!.runPromise(cycles)
+      // A write of one piece, and one of several, which is how what was held back goes out.
+      const writes = [vi.spyOn(Socket.prototype, "_write"), vi.spyOn(Socket.prototype, "_writev")]
+      await service!.runPromise(cycles)
+      const count = writes.reduce((sum, { mock }) =>
+        sum + mock.calls.length, 0)
+      writes.forEach((spy) =>
+        spy.mockRestore()
+      )
+      assert.isBelow(count, 2 * 64 * 50 / 8)
+    }))
 })
 
 describe("a singleton with hold", () => {

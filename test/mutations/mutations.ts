@@ -845,6 +845,12 @@ const client = [
   ]),
   ...inFile("src/internal/redis/link.ts", [
     [
+      "each command of fibers that go on by themselves is a write",
+      "cost",
+      "setImmediate(() => {",
+      "queueMicrotask(() => {"
+    ],
+    [
       "what the server did not know the script of is sent again when it was given up",
       "R47",
       "this.calls.has(call) && isWanted() ?",

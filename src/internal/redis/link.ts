@@ -185,10 +185,13 @@ class LinkImpl implements Link {
       else this.wait(call)
     })
 
-  /** What is sent in one turn of the event loop goes out in one write, but for the first: alone it is faster so. */
+  /**
+   * What is sent until the event loop has gone round goes out in one write, but for the first: alone it is faster so. Fibers
+   * that go on one after the other send one command each, and each would be a write.
+   */
   cork(): void {
     if (++this.sentInTurn === 1) {
-      queueMicrotask(() => {
+      setImmediate(() => {
         this.corked?.uncork()
         this.corked = undefined
         this.sentInTurn = 0
