@@ -13,16 +13,26 @@ import type { World } from "./world.js"
 const slackMillis = 200
 const lookEveryMillis = 20
 
+/** A command: when it was sent, by the time that its process ran, as a pause is nobody's fault. */
+export interface Sent {
+  readonly at: number
+  isAnswered: boolean
+}
+
 export class PromptJudge {
-  /** When the last command about a token was sent: by the time that its process ran, as a pause is nobody's fault. */
-  private readonly sentAt = new Map<string, number>()
+  /** The last command about a token. */
+  private readonly sent = new Map<string, Sent>()
   private readonly subscribed = new Set<Process>()
   private lookAt = 0
 
   constructor(readonly world: World) {}
 
-  onSent(process: Process, token: string): void {
-    this.sentAt.set(token, process.now() - process.pausedMillis)
+  onSent(process: Process, ...tokens: ReadonlyArray<string>): ReadonlyArray<Sent> {
+    return tokens.map((token) => {
+      const sent: Sent = { at: process.now() - process.pausedMillis, isAnswered: false }
+      this.sent.set(token, sent)
+      return sent
+    })
   }
 
   afterStep(): void {
@@ -48,7 +58,7 @@ export class PromptJudge {
   private checkLeases(process: Process, { leases }: Keeper, commandTimeoutMillis: number): void {
     const now = process.now()
     for (const [first, lease] of leases) {
-      const { failure, refreshing, state, terms, token } = lease
+      const { failure, state, terms, token } = lease
       if (first !== token) continue
       if (state._tag === "Held") {
         this.checkOver(
@@ -60,19 +70,19 @@ export class PromptJudge {
       if (state._tag === "Waiting" || (state._tag === "Held" && terms.renew)) {
         const ttlMillis = state._tag === "Held" ? terms.ttlMillis : L.livenessMillis(terms.ttlMillis)
         const tokens = L.toItems(lease).map((item) => item.token)
-        this.checkAsked(process, tokens, ttlMillis, refreshing || failure !== undefined, commandTimeoutMillis)
+        this.checkAsked(process, tokens, ttlMillis, failure !== undefined, commandTimeoutMillis)
       }
     }
   }
 
   private checkFlights(process: Process, { live }: Flights, commandTimeoutMillis: number): void {
     for (const flight of live) {
-      const { failure, refreshing, state, ttlMillis } = flight
+      const { failure, state, ttlMillis } = flight
       const lease = F.leaseOf(flight)
       if (lease) this.checkOver(`${lease.token} of ${process.name}`, process.now(), lease.deadline.at)
       const token = lease?.token ?? (state._tag === "Following" ? state.token : undefined)
       if (token === undefined) continue
-      this.checkAsked(process, [token], ttlMillis, refreshing || failure !== undefined, commandTimeoutMillis)
+      this.checkAsked(process, [token], ttlMillis, failure !== undefined, commandTimeoutMillis)
     }
   }
 
@@ -86,11 +96,13 @@ export class PromptJudge {
     process: Process,
     tokens: ReadonlyArray<string>,
     ttlMillis: number,
-    isSlow: boolean,
+    isRefused: boolean,
     commandTimeoutMillis: number
   ): void {
-    const sentAt = Math.min(...tokens.map((token) => this.sentAt.get(token) ?? Infinity))
-    const since = process.now() - process.pausedMillis - sentAt
+    const sent = tokens.flatMap((token) => this.sent.get(token) ?? [])
+    const since = process.now() - process.pausedMillis - Math.min(...sent.map(({ at }) => at))
+    // Not as the lease itself says: one that is to ask again at once, or is merged from others (R20), has not asked yet.
+    const isSlow = isRefused || sent.some(({ isAnswered }) => !isAnswered)
     // Until it counts as unanswered, and is repeated.
     const repeatMillis = 1.02 * commandTimeoutMillis + Math.min(1_000, Math.max(50, ttlMillis / 10))
     if (since > Math.max(ttlMillis / 3, isSlow ? repeatMillis : 0) + slackMillis) {

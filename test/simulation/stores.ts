@@ -7,6 +7,7 @@ import * as RedisStore from "../../src/internal/redis/store.js"
 import type { Store } from "../../src/internal/store.js"
 import type { Connection } from "./connection.js"
 import type { Process } from "./process.js"
+import type { Sent } from "./promptJudge.js"
 import type { World } from "./world.js"
 
 export const make = (
@@ -27,6 +28,10 @@ export const make = (
     (stores) => ({ ...judgedLeases(world, process, stores), flights: judgedFlights(world, process, stores.flights) })
   )
 
+/** What has failed is repeated, as what is not answered. */
+const onAnswered = (sent: ReadonlyArray<Sent>, answers: ReadonlyArray<{ readonly _tag: string }>): void =>
+  sent.forEach((one, i) => one.isAnswered = answers[i]?._tag !== "Failed")
+
 const judgedLeases = (world: World, process: Process, store: Store): Store => {
   const { judge, prompt } = world
   return {
@@ -34,17 +39,21 @@ const judgedLeases = (world: World, process: Process, store: Store): Store => {
     probe: store.probe,
     lower: (target, token, permits) =>
       Effect.suspend(() => {
-        prompt.onSent(process, token)
-        return store.lower(target, token, permits)
+        const sent = prompt.onSent(process, token)
+        return Effect.map(store.lower(target, token, permits), (reply) => {
+          onAnswered(sent, [reply.answer])
+          return reply
+        })
       }),
     revoke: store.revoke,
     inspect: store.inspect,
     acquire: (request) =>
       Effect.suspend(() => {
         judge.onAcquireSent(process, request)
-        prompt.onSent(process, request.token)
+        const sent = prompt.onSent(process, request.token)
         return Effect.map(store.acquire(request), (reply) => {
           const { _tag } = reply.answer
+          onAnswered(sent, [reply.answer])
           if (_tag === "Waiting" || _tag === "Refused") judge.leases.onTaken(request)
           return reply
         })
@@ -60,9 +69,10 @@ const judgedLeases = (world: World, process: Process, store: Store): Store => {
     refresh: (options) =>
       Effect.suspend(() => {
         judge.onRefreshSent(process, options.items)
-        for (const { token } of options.items) prompt.onSent(process, token)
+        const sent = prompt.onSent(process, ...options.items.map(({ token }) => token))
         const sentAt = process.now()
         return Effect.map(store.refresh(options), (reply) => {
+          onAnswered(sent, reply.answer)
           judge.leases.onRefreshed(process, options.items, sentAt, reply.answer)
           return reply
         })
@@ -80,9 +90,10 @@ const judgedFlights = (world: World, process: Process, store: FlightStore): Flig
     join: (request) =>
       Effect.suspend(() => {
         judge.onJoinSent(process, request)
-        world.prompt.onSent(process, request.token)
+        const sent = world.prompt.onSent(process, request.token)
         const sentAt = process.now()
         return Effect.map(store.join(request), (answer) => {
+          onAnswered(sent, [answer])
           judge.onAnswer(process, request, sentAt, answer)
           return answer
         })
@@ -90,9 +101,10 @@ const judgedFlights = (world: World, process: Process, store: FlightStore): Flig
     refresh: (items) =>
       Effect.suspend(() => {
         judge.onRefreshSent(process, items)
-        for (const { token } of items) world.prompt.onSent(process, token)
+        const sent = world.prompt.onSent(process, ...items.map(({ token }) => token))
         const sentAt = process.now()
         return Effect.map(store.refresh(items), (answers) => {
+          onAnswered(sent, answers)
           items.forEach((item, i) => judge.onAnswer(process, item, sentAt, answers[i]!))
           return answers
         })
