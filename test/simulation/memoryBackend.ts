@@ -15,7 +15,7 @@ import type {
   Stores
 } from "../../src/internal/flightStore.js"
 import type * as Key from "../../src/internal/key.js"
-import { isOver } from "../../src/internal/memory/flightModel.js"
+import { emptyFlight, isOver } from "../../src/internal/memory/flightModel.js"
 import * as Model from "../../src/internal/memory/model.js"
 import * as Memory from "../../src/internal/memory/store.js"
 import type { AcquireAnswer, Answer, Holder, InboxEvent, Target } from "../../src/internal/store.js"
@@ -118,7 +118,7 @@ export class MemoryBackend implements Backend {
   private spoiled: string | undefined
   /** When the keys of a lock would expire. */
   private readonly keptUntil = new Map<string, number>()
-  /** Until when a copy of a token's join may come. */
+  /** Until when a copy of the join may come that made a token's entry. */
   private readonly joinedUntil = new Map<string, number>()
   /** What the store has to say of the present command. */
   private said: Array<readonly [inbox: string, event: Said]> = []
@@ -346,21 +346,20 @@ export class MemoryBackend implements Backend {
   ): Reply {
     switch (asked.verb) {
       case "join":
-        if (!this.joinedUntil.has(asked.request.token)) this.joinedUntil.set(asked.request.token, asked.notAfter)
-        return [digits, ...flightAnswerOf(run(flights.join(asked.request)))]
+        return [digits, ...flightAnswerOf(this.join(asked, flights))]
       case "refreshFlights":
         return [
           digits,
           asked.items.map((item) =>
             this.isSpoiled({ kind: "flight", key: item.id })
               ? ["failed", wrongType]
-              : flightAnswerOf(run(flights.refresh([item]))[0]!)
+              : flightAnswerOf(this.burying(item.id, () => run(flights.refresh([item]))[0]!))
           )
         ]
       case "finish":
         return [digits, this.finish(asked, flights) ? "accepted" : "superseded"]
       case "leaveFlight":
-        run(flights.leave(asked.part))
+        this.burying(asked.part.id, () => run(flights.leave(asked.part)), asked.buriedUntil)
         return [digits]
       case "fetch":
         return [digits, ...flightAnswerOf(run(flights.fetch(asked.part)))]
@@ -370,6 +369,41 @@ export class MemoryBackend implements Backend {
     }
   }
 
+  private join({ notAfter, request }: AskedTo<"join">, flights: FlightStore): JoinAnswer {
+    const { id, token } = request
+    const isCopy = (this.joinedUntil.get(token) ?? 0) > this.server.nowMillis()
+    if (!isCopy && !this.hasPart(request)) this.joinedUntil.set(token, notAfter)
+    const answer = this.burying(id, () => run(flights.join(request)))
+    const followers = this.memory.flights.get(id)?.followers
+    const follower = followers?.get(token)
+    // The next command may be what buries it.
+    if (follower) followers?.set(token, { ...follower, notAfter: this.joinedUntil.get(token)! })
+    return answer
+  }
+
+  private hasPart({ id, token }: A.Part): boolean {
+    const { done, followers, leader, served } = this.memory.flights.get(id) ?? emptyFlight()
+    const isFollower = (followers.get(token)?.until ?? 0) > this.server.nowMillis()
+    return leader?.token === token || isFollower || served.has(token) || done.has(token)
+  }
+
+  /**
+   * R36: what is buried stays so as long as on Redis, until no copy of its own join may come. Then whoever has heard of its
+   * join nothing but that it was late may send it again, with a later end. The memory store knows no ends of its own: it has
+   * one time for all marks.
+   */
+  private burying<A>(id: string, step: () => A, leftUntil = 0): A {
+    const before = new Map(this.memory.flights.get(id)?.buried)
+    const result = step()
+    const buried = this.memory.flights.get(id)?.buried
+    for (const token of buried?.keys() ?? []) {
+      const known = before.get(token) ?? 0
+      const own = Math.max(this.joinedUntil.get(token) ?? 0, leftUntil)
+      buried?.set(token, known > this.server.nowMillis() ? known : own)
+    }
+    return result
+  }
+
   /** R33: the mark stands as long as on Redis, where a copy may come later than any here. */
   private finish({ notAfter, request }: AskedTo<"finish">, flights: FlightStore): boolean {
     const { id, keepMillis, retentionMillis, token } = request
@@ -377,7 +411,7 @@ export class MemoryBackend implements Backend {
     const before = this.memory.flights.get(id)
     const isCopy = before?.done.has(token) === true
     const served = [...before?.followers.values() ?? []].some(({ until }) => until > now)
-    const accepted = run(flights.finish(request))
+    const accepted = this.burying(id, () => run(flights.finish(request)))
     const until = Math.max(
       this.joinedUntil.get(token) ?? 0,
       notAfter,
