@@ -100,6 +100,17 @@ describe("what stays in Redis", () => {
       }))
   }
 
+  it.live("is the last fence also when a leave finds no deadline in what was evicted", () =>
+    Effect.gen(function*() {
+      const { a, client, key, lock: [, state, held, , alive] } = yield* world
+      const fence = granted(yield* a.once("A"))
+      yield* a.lock("B")
+      yield* Effect.promise(() => client.del(state, held, alive))
+      yield* a.leave("A")
+      isAbout((yield* ttlsOf(client, key))["fence"], long + day, long)
+      assert.strictEqual((yield* a.inspect()).lastFence, fence)
+    }))
+
   it.live("does not block the lock when the holders alone were evicted", () =>
     Effect.gen(function*() {
       const { a, client, lock: [, , held] } = yield* world

@@ -62,7 +62,8 @@ local function raise(lock, till, isAlone)
     call("PEXPIREAT", lock.queue, digits)
     call("PEXPIREAT", lock.alive, digits)
   end
-  call("PEXPIREAT", lock.fence, text(till + DAY))
+  -- The fence outlives what was evicted: where no deadline is left, it keeps its own.
+  if till > now then call("PEXPIREAT", lock.fence, text(till + DAY)) end
   call("HSET", lock.state, "#until", digits)
   if not isThere then call("PEXPIREAT", lock.state, digits) end
 end
