@@ -49,6 +49,10 @@ interface Token {
   wasLost: boolean
   /** The targets of which it was told that its leave was carried out. */
   readonly gone: Set<string>
+  /** From then on, by the server's clock, the copy of its acquire that came last is refused (R3). */
+  notAfter: number
+  /** The latest time that the server's clock had shown before it went back. */
+  shownMillis: number
 }
 
 /** A waiter as it arrived at the server. */
@@ -149,7 +153,9 @@ export class Judge {
       leaves: 0,
       wasLost: false,
       asked: new Set(),
-      gone: new Set()
+      gone: new Set(),
+      notAfter: Infinity,
+      shownMillis: 0
     })
     for (const claim of claims) {
       const watched = this.watch(nameOf(claim))
@@ -215,9 +221,11 @@ export class Judge {
     }
   }
 
-  private acquire({ inbox, request }: AskedTo<"acquire">, run: () => Reply): Reply {
+  private acquire({ inbox, notAfter, request }: AskedTo<"acquire">, run: () => Reply): Reply {
     const { server } = this.world
     const { claims, token } = request
+    const sent = this.tokens.get(token)
+    if (sent) sent.notAfter = notAfter
     const before = claims.map((claim) => this.lock(claim))
     const known = before.some((lock) =>
       lock.holders.has(token) || lock.waiters.has(token) || lock.tombstones.has(token)
@@ -370,6 +378,12 @@ export class Judge {
     if (part === "fence") this.watch(name).isForgotten = true
   }
 
+  /** Before its clock goes back. */
+  onStepBack(): void {
+    const now = this.world.server.nowMillis()
+    for (const token of this.tokens.values()) token.shownMillis = Math.max(token.shownMillis, now)
+  }
+
   private excuse(name: string, ...all: ReadonlyArray<Iterable<string>>): void {
     for (const tokens of all) for (const token of tokens) this.tokens.get(token)?.taken.add(name)
   }
@@ -435,7 +449,13 @@ export class Judge {
 
   private checkWanted(name: string, token: string): void {
     const known = this.tokens.get(token)
-    if (known?.gone.has(name) && !this.isTainted(token, name)) {
+    if (!known?.gone.has(name) || this.isTainted(token, name)) return
+    // R3 and R15 count in the server's time. What was late is not while that is repeated, and its tombstone is gone. So a
+    // copy is held by nobody for a lease: the others wait for it.
+    if (known.notAfter <= known.shownMillis) {
+      this.world.count("copies that came back with the server's clock")
+      known.taken.add(name)
+    } else {
       this.world.violate("R3, R15: who has left does not come back", token)
     }
   }

@@ -30,6 +30,8 @@ export class LuaBackend implements Backend {
 
   /** How many the present script has made. */
   private calls = 0
+  /** Keys that a script has made and, stopped there, given no expiry: the next command for the same thing does (R44). */
+  private readonly unbounded = new Set<string>()
   private spoiled: { readonly key: string; readonly entry: Entry | undefined } | undefined
 
   constructor(readonly server: Server) {
@@ -92,7 +94,13 @@ export class LuaBackend implements Backend {
   run(command: ReadonlyArray<string>): Reply {
     this.calls = 0
     this.redis.isFull = this.server.fullUntil > this.server.world.now
-    return inText(this.redis.call("EVAL", scriptOf(command)!.lua, ...command.slice(2).map(toBytes)))
+    const reply = inText(this.redis.call("EVAL", scriptOf(command)!.lua, ...command.slice(2).map(toBytes)))
+    if (this.server.isHalfDone) {
+      for (const [key, { expiresAt }] of this.redis.database.entries) {
+        if (expiresAt === Infinity) this.unbounded.add(key)
+      }
+    }
+    return reply
   }
 
   lockNames(): Iterable<string> {
@@ -177,7 +185,10 @@ export class LuaBackend implements Backend {
 
   flightsLeft(): ReadonlyArray<string> {
     const { database } = this.redis
-    return [...database.entries.keys()].filter((key) => key.includes(":flight:") && database.get(key) !== undefined)
+    return [...database.entries.keys()].filter((key) => {
+      const entry = key.includes(":flight:") ? database.get(key) : undefined
+      return entry !== undefined && !(entry.expiresAt === Infinity && this.unbounded.has(key))
+    })
   }
 
   keys(): ReadonlyArray<string> {

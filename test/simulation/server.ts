@@ -60,6 +60,7 @@ export class Server {
   /** What has expired by now is gone, whatever the clock says afterwards. */
   stepBack(millis: number): void {
     this.backend.expire()
+    this.world.judge.onStepBack()
     this.offsetMillis -= millis
     this.backMillis += millis
     this.world.flights.onStep()
