@@ -163,6 +163,34 @@ describe("a lease on several keys that is waited for", () => {
       assert.isBelow(yield* engine.remaining(lease), 1_000)
     }))
 
+  it.effect("is lost as unreachable when the renewal of one key had failed before all were had", () =>
+    Effect.gen(function*() {
+      const { engine, fiber, next, refresh, send } = yield* inTurn
+      ;(yield* next("a")).reply(granted(7))
+      const b = yield* next("b")
+      yield* TestClock.adjust(ttlMillis / 3)
+      ;(yield* refresh.next).fail()
+      yield* settleFibers
+      yield* TestClock.adjust(ttlMillis / 10)
+      const again = yield* refresh.next
+      assert.deepStrictEqual(keysOf(again.input.items), ["a"])
+      b.reply(waiting({ lastFence: 100 })) // At once, as it was asked for long ago.
+      ;(yield* refresh.next).reply([waiting({ lastFence: 100 })])
+      yield* TestClock.adjust(ttlMillis / 3)
+      ;(yield* refresh.next).reply([waiting({ lastFence: 100 })])
+      yield* TestClock.adjust(1_300)
+      again.fail()
+      yield* settleFibers
+      yield* send({ _tag: "Granted", token: b.input.token, fence: 101 })
+      ;(yield* next("c")).reply(granted(7))
+      const lease = yield* Effect.orDie(Fiber.join(fiber))
+      // The end of what a had comes before the next try.
+      yield* TestClock.adjust(ttlMillis / 10 - 1)
+      yield* settleFibers
+      assert.strictEqual(refresh.calls.length, 0)
+      assert.strictEqual((yield* Effect.flip(engine.remaining(lease))).reason, "Unreachable")
+    }))
+
   it.effect("starts again when a key was lost on the way, and gives back the others (R20)", () =>
     Effect.gen(function*() {
       const { acquire, leave, next, refresh } = yield* inTurn

@@ -165,7 +165,8 @@ export const merge = (parts: ReadonlyArray<Lease>, terms: Terms, now: number): r
     ...make(first.token, parts.flatMap((part) => part.claims), terms, Infinity, now),
     parts,
     refreshAt: Math.min(...parts.map((part) => part.refreshAt)),
-    refreshedAt: Math.min(...parts.map((part) => part.refreshedAt))
+    refreshedAt: Math.min(...parts.map((part) => part.refreshedAt)),
+    failure: parts.find((part) => part.failure)?.failure
   }
   return [lease, {
     _tag: "Held",
