@@ -9,11 +9,11 @@ import * as path from "node:path"
 import { beforeAll, inject } from "vitest"
 import type { Lock } from "../../src/index.js"
 import type { Verdict } from "../soak/judge.js"
-import { judge } from "../soak/judge.js"
-import type { Heard, Loss, Turn } from "../soak/record.js"
-import { hasAll, turnsOf } from "../soak/record.js"
+import type { Loss, Turn } from "../soak/record.js"
+import { turnsOf } from "../soak/record.js"
 import { buildSteppedClock, steppedClock } from "../support/steppedClock.js"
 import { monotonicMicros } from "../support/workers.js"
+import { judged } from "./judged.js"
 import type { Service } from "./support.js"
 import {
   atMost,
@@ -31,7 +31,6 @@ import {
   timed,
   ttl,
   until,
-  untilOnlyFences,
   untilWaiting,
   workerOf
 } from "./support.js"
@@ -75,22 +74,13 @@ const setup = Effect.gen(function*() {
 
   /** Ends the contenders when each has had everything once more, and judges what they did. */
   const verdict = Effect.gen(function*() {
-    const healedAt = monotonicMicros()
-    const heard = workers.map(({ messages }, i): Heard => ({
-      name: `worker ${i}`,
-      messages,
-      stops: [],
-      diedAt: undefined,
-      closed: "success"
-    }))
-    yield* until(() => heard.every((process) => hasAll(process, healedAt)), 5_000)
-    const processes = yield* Effect.forEach(workers, (worker, i) => {
-      worker.send("stop")
-      return Effect.promise(async () => ({ ...heard[i]!, closed: (await worker.next(is("closed"), 10_000)).exit }))
-    }, { concurrency: "unbounded" })
-    yield* untilOnlyFences(server.url, 2 * ttl + commandTimeout + slack)
-    const found = judge({ processes, faults: [], losses, healedAt, permits: 3, ttl, commandTimeout, left: [] })
-    assert.deepStrictEqual(found.violations, [])
+    const { found, processes } = yield* judged({
+      workers,
+      nameOf: (i) => `worker ${i}`,
+      url: server.url,
+      commandTimeout,
+      losses
+    })
     assert.deepStrictEqual(processes.flatMap((process) => turnsOf(process).filter(believesTooLong(losses))), [])
     return found
   })

@@ -2,24 +2,11 @@
 import { assert } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import { inject } from "vitest"
-import { judge } from "../soak/judge.js"
 import type { Heard } from "../soak/record.js"
-import { answersOf, hasAll, runsOf, turnsOf } from "../soak/record.js"
-import { monotonicMicros } from "../support/workers.js"
+import { answersOf, runsOf, turnsOf } from "../soak/record.js"
+import { judged } from "./judged.js"
 import { encodedAlike, kindsCount } from "./outcomes.js"
-import {
-  commandTimeout,
-  is,
-  note,
-  redis,
-  slack,
-  soakMillis,
-  test,
-  ttl,
-  until,
-  untilOnlyFences,
-  workerOf
-} from "./support.js"
+import { commandTimeout, is, note, redis, soakMillis, test, until, workerOf } from "./support.js"
 import { followersOf, upstream } from "./upstream.js"
 
 const files = () => ({ "Effect 4": inject("faultWorker"), "Effect 3": inject("faultWorker3") })
@@ -33,22 +20,13 @@ test("contend for everything, pass it on to each other and share flights", () =>
       concurrency: "unbounded"
     })
     yield* Effect.sleep(soakMillis(4))
-    const healedAt = monotonicMicros()
-    const heard = workers.map(({ messages }, i): Heard => ({
-      name: `${each[i]![0]}, worker ${i}`,
-      messages,
-      stops: [],
-      diedAt: undefined,
-      closed: "success"
-    }))
-    yield* until(() => heard.every((process) => hasAll(process, healedAt)), 5_000)
-    const processes = yield* Effect.forEach(workers, (worker, i) => {
-      worker.send("stop")
-      return Effect.promise(async () => ({ ...heard[i]!, closed: (await worker.next(is("closed"), 10_000)).exit }))
-    }, { concurrency: "unbounded" })
-    yield* untilOnlyFences(url, 2 * ttl + commandTimeout + slack)
-    const found = judge({ processes, faults: [], losses: [], healedAt, permits: 3, ttl, commandTimeout, left: [] })
-    assert.deepStrictEqual(found.violations, [])
+    const { processes } = yield* judged({
+      workers,
+      nameOf: (i) => `${each[i]![0]}, worker ${i}`,
+      url,
+      commandTimeout,
+      losses: []
+    })
 
     // By their fencing tokens, whose turn came after whose.
     const editionOf = ({ name }: Heard) => name.split(",")[0]

@@ -17,18 +17,13 @@ import * as Random from "effect/Random"
 import * as References from "effect/References"
 import type * as Scheduler from "effect/Scheduler"
 import * as Tracer from "effect/Tracer"
+import type { Host, Logged } from "./host.js"
+
+export type { Host, Logged }
 
 /** Logs nothing. */
 export const silent = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Effect.provideService(effect, References.MinimumLogLevel, "None")
-
-/** One line of a log. */
-export interface Logged {
-  readonly level: string
-  readonly message: unknown
-  readonly cause: string
-  readonly annotations: Readonly<Record<string, unknown>>
-}
 
 /** Its log goes there, and nowhere else. */
 export const loggedTo =
@@ -141,18 +136,6 @@ export const crowd = (onEnd: (exit: Exit.Exit<unknown, unknown>) => void = () =>
     }
   }
   return { size: () => size, watch: Effect.provideService(Metric.FiberRuntimeMetrics, service) }
-}
-
-/** What fibers run on instead of the machine: no promise and no timer of it is used. */
-export interface Host {
-  /** Milliseconds of a clock that never steps. */
-  readonly now: () => number
-  readonly wallMillis: () => number
-  /** From 0 to 1. */
-  readonly random: () => number
-  readonly schedule: (task: () => void) => void
-  /** Returns what cancels it. */
-  readonly timer: (millis: number, run: () => void) => () => void
 }
 
 export const runOn = (host: Host, { watch }: Crowd) => {

@@ -17,16 +17,12 @@ import * as Random from "effect3/Random"
 import type * as Scheduler from "effect3/Scheduler"
 import * as Supervisor from "effect3/Supervisor"
 import * as Tracer from "effect3/Tracer"
+import type { Host, Logged } from "../../../test/support/host.js"
+
+export type { Host, Logged }
 
 export const silent = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
   Logger.withMinimumLogLevel(effect, LogLevel.None)
-
-export interface Logged {
-  readonly level: string
-  readonly message: unknown
-  readonly cause: string
-  readonly annotations: Readonly<Record<string, unknown>>
-}
 
 const withLogger = (logger: Logger.Logger<unknown, void>) =>
   Effect.provide(Logger.replace(Logger.defaultLogger, logger))
@@ -151,14 +147,6 @@ export const crowd = (onEnd: (exit: Exit.Exit<unknown, unknown>) => void = () =>
     size: () => supervisor.size,
     watch: (effect) => Effect.provide(effect, Supervisor.addSupervisor(supervisor))
   }
-}
-
-export interface Host {
-  readonly now: () => number
-  readonly wallMillis: () => number
-  readonly random: () => number
-  readonly schedule: (task: () => void) => void
-  readonly timer: (millis: number, run: () => void) => () => void
 }
 
 export const runOn = (host: Host, { watch }: Crowd) => {
